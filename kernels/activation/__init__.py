@@ -1,0 +1,19 @@
+"""Rectified linear units: y = max(x, 0), elementwise on any shape. NaN stays NaN.
+
+Source: Nair and Hinton 2010; in convolutional networks Krizhevsky et al. 2012, section 3.1.
+"""
+
+from kernels.dispatch import Room, expect_shape
+
+room = Room("activation", ["reference", "cpu"])
+
+
+def relu_forward(x):
+    """y = max(x, 0)"""
+    return room.call("relu_forward", x)
+
+
+def relu_backward(gy, y):
+    """gx = gy where y > 0, else 0: the subgradient at the kink is 0."""
+    expect_shape("relu: gy", gy, y.shape)
+    return room.call("relu_backward", gy, y)

@@ -1,0 +1,13 @@
+"""The rectifier by NumPy."""
+
+import numpy as np
+
+
+def relu_forward(x):
+    """y = max(x, 0); NumPy's maximum keeps NaN"""
+    return np.maximum(x, 0)
+
+
+def relu_backward(gy, y):
+    """gx = gy · [y > 0]; a NaN in y lets gy through, so that it is seen"""
+    return np.where(y <= 0, 0, gy).astype(gy.dtype)

@@ -1,0 +1,45 @@
+"""Batch normalisation of each channel over the batch and its pixels.
+
+    y = weight · (x - mean) / sqrt(var + eps) + bias       x (N, C, H, W), all others (C,)
+
+In training mean and var are the batch's own (biased), so that the gradient flows through them too; in evaluation they
+are constants. Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.
+"""
+
+import numpy as np
+
+from kernels.dispatch import Room, expect_rank, expect_shape
+from kernels.errors import ShapeError
+
+room = Room("batch_norm", ["reference", "cpu"])
+
+
+def statistics(x):
+    """(mean, var), each (C,): the biased mean and variance of every channel."""
+    expect_rank("batch_norm: x", x, "(N, C, H, W)")
+    if x.size == 0:
+        raise ShapeError(f"batch_norm: x has shape {x.shape} and so no values to average; pass at least one image")
+    return room.call("statistics", x)
+
+
+def normalize(x, mean, var, weight, bias, eps):
+    """y (N, C, H, W); see the module for the formula. weight None is 1, bias None is 0."""
+    weight, bias = _check(x, mean, var, weight, bias)
+    return room.call("normalize", x, mean, var, weight, bias, eps)
+
+
+def backward(gy, x, mean, var, weight, eps, batch_statistics):
+    """(gx, gweight, gbias). batch_statistics: mean and var came from x (training), so the gradient goes through them."""
+    weight, _ = _check(x, mean, var, weight, None)
+    expect_shape("batch_norm: gy", gy, x.shape)
+    return room.call("backward", gy, x, mean, var, weight, eps, bool(batch_statistics))
+
+
+def _check(x, mean, var, weight, bias):
+    expect_rank("batch_norm: x", x, "(N, C, H, W)")
+    C = x.shape[1]
+    weight = np.ones(C, x.dtype) if weight is None else weight
+    bias = np.zeros(C, x.dtype) if bias is None else bias
+    for name, array in (("mean", mean), ("var", var), ("weight", weight), ("bias", bias)):
+        expect_shape(f"batch_norm: {name}", array, (C,))
+    return weight, bias

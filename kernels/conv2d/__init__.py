@@ -1,0 +1,37 @@
+"""Two-dimensional convolution (cross-correlation, as every framework calls it).
+
+    y[n, k, i, j] = bias[k] + sum over c, r, s of x[n, c, i·stride + r·dilation - pad, j·…] · weight[k, c, r, s]
+
+x (N, C, H, W), weight (K, C/groups, R, S), bias (K,) or None, y (N, K, OH, OW). Group g of the K outputs sees group g of
+the C inputs. Source: LeCun et al. 1998, section II.A; groups: Krizhevsky et al. 2012, section 3.5.
+"""
+
+from kernels.dispatch import Room, expect_rank, expect_shape
+from kernels.errors import ShapeError
+
+room = Room("conv2d", ["reference", "im2col"])
+
+
+def forward(x, weight, bias, window, groups=1):
+    """y (N, K, OH, OW); see the module for the formula. Padding reads as zeros. Raises ShapeError, DTypeError."""
+    _check(x, weight, window, groups)
+    expect_shape("conv2d: bias", bias, weight.shape[:1])
+    return room.call("forward", x, weight, bias, window, groups)
+
+
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
+    """(gx, gweight, gbias) for the upstream gradient gy (N, K, OH, OW); None where `needs` says False."""
+    _check(x, weight, window, groups)
+    expect_shape("conv2d: gy", gy, (x.shape[0], weight.shape[0], *window.output_size(*x.shape[2:])))
+    return room.call("backward", gy, x, weight, window, groups, needs)
+
+
+def _check(x, weight, window, groups):
+    expect_rank("conv2d: x", x, "(N, C, H, W)")
+    expect_rank("conv2d: weight", weight, "(K, C/groups, R, S)")
+    C, K = x.shape[1], weight.shape[0]
+    for name, channels in (("in_channels", C), ("out_channels", K)):
+        if groups < 1 or channels % groups:
+            fits = ", ".join(str(g) for g in range(1, C + 1) if C % g == 0 and K % g == 0)
+            raise ShapeError(f"conv2d: {name} {channels} is not divisible by groups {groups}; choose groups from {fits}")
+    expect_shape("conv2d: weight", weight, (K, C // groups, window.kernel_h, window.kernel_w))

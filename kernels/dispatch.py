@@ -1,0 +1,88 @@
+"""Which implementation of an operation runs, and the door through which arrays reach it.
+
+Each operation has a room (a package) with a ladder of rungs (modules) in it, lowest first. All rungs of a room
+have the same functions. `using` pins a rung; otherwise the room picks one. Rungs are imported at first use, so that
+importing `kernels` loads no compiler.
+"""
+
+import contextlib
+import contextvars
+import importlib
+import types
+
+import numpy as np
+
+from kernels import threads
+from kernels.errors import BackendError, DTypeError, ShapeError
+
+_NOTHING = types.MappingProxyType({})
+_pinned = contextvars.ContextVar("pinned", default=_NOTHING)
+ROOMS = {}
+
+
+class Room:
+    """The ladder of one operation. `best(function, *args)` names the rung for a call; by default the highest."""
+
+    def __init__(self, name, rungs, best=None):
+        self.name, self.rungs = name, tuple(rungs)
+        self.best = best or (lambda function, *args: self.rungs[-1])
+        ROOMS[name] = self
+
+    def call(self, function, *args):
+        """Run `function` on the pinned or the best rung. Arrays are copied to C order here if they are not in it."""
+        args = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args]
+        _check_dtypes(f"{self.name}.{function}", args)
+        name = _pinned.get().get(self.name) or self.best(function, *args)
+        return threads.call(getattr(self.rung(name), function), *args)
+
+    def rung(self, name):
+        """The module of one rung."""
+        return importlib.import_module(f"kernels.{self.name}.{name}")
+
+
+def _check_dtypes(what, args):
+    found = {a.dtype.name for a in args if isinstance(a, np.ndarray) and a.dtype.kind not in "iub"}
+    if len(found) > 1:
+        raise DTypeError(f"{what}: the arrays have dtypes {', '.join(sorted(found))}; convert them to one dtype first")
+    if not found <= {"float32", "float64"}:
+        raise DTypeError(f"{what}: dtype {found.pop()} is neither float32 nor float64; convert with .astype('float32')")
+
+
+def expect_shape(what, array, shape):
+    """Raises ShapeError unless array (None passes) has `shape`. Compiled loops do not check: this is their door."""
+    if array is not None and array.shape != tuple(shape):
+        raise ShapeError(f"{what} has shape {array.shape}, not {tuple(shape)} as the other arguments require; "
+                         "reshape it or change them")
+
+
+def expect_rank(what, array, layout):
+    """Raises ShapeError unless array has as many axes as `layout`, for example "(N, C, H, W)"."""
+    if array.ndim != layout.count(",") + 1:
+        raise ShapeError(f"{what} has shape {array.shape}, not {layout}; reshape it to {layout.count(',') + 1} axes")
+
+
+def rungs(op):
+    """The rungs of an operation, lowest first: rungs("conv2d") -> ("reference", "im2col", ...)."""
+    return _room(op).rungs
+
+
+def _room(op):
+    if op not in ROOMS:
+        raise BackendError(f"no operation named {op!r}; choose from {', '.join(sorted(ROOMS))}")
+    return ROOMS[op]
+
+
+@contextlib.contextmanager
+def using(**choices):
+    """Pin rungs inside a with-block: using(conv2d="im2col", pool2d="reference"). Blocks nest.
+
+    Raises BackendError for an operation or a rung that is not there. Pins hold for the calling thread alone.
+    """
+    for op, name in choices.items():
+        if name not in rungs(op):
+            raise BackendError(f"{op} has no rung {name!r}; choose from {', '.join(rungs(op))}")
+    token = _pinned.set({**_pinned.get(), **choices})
+    try:
+        yield
+    finally:
+        _pinned.reset(token)

@@ -1,0 +1,89 @@
+"""Pooling over windows of each channel: maximum, average, adaptive average, and the average of the whole plane.
+
+x (N, C, H, W) -> y (N, C, OH, OW). Padding never wins a maximum. Window positions follow kernels.geometry.Window2d,
+with PyTorch's rule for ceil_mode. Sources: max pooling Krizhevsky et al. 2012, section 3.4; global average pooling
+Lin, Chen and Yan 2014, section 3.2.
+"""
+
+import numpy as np
+
+from kernels.dispatch import Room, expect_rank, expect_shape
+from kernels.errors import ShapeError
+
+room = Room("pool2d", ["reference", "cpu"])
+
+
+def max_forward(x, window):
+    """(y, argmax): the maximum of each window and where it is, as a flat index h·W + w of int32.
+
+    Ties go to the first maximum in row-major order; a NaN in a window is its maximum. Raises ShapeError if a window
+    would see padding alone.
+    """
+    expect_rank("max_pool2d: x", x, "(N, C, H, W)")
+    window.check_sees_pixels(*x.shape[2:])
+    return room.call("max_forward", x, window)
+
+
+def max_backward(gy, argmax, height, width):
+    """gx (N, C, height, width): each gy goes to the pixel its maximum came from, overlapping windows add up."""
+    expect_rank("max_pool2d: gy", gy, "(N, C, OH, OW)")
+    expect_shape("max_pool2d: argmax", argmax, gy.shape)
+    if argmax.dtype != np.int32 or (argmax.size and not 0 <= argmax.min() <= argmax.max() < height * width):
+        raise ShapeError(f"max_pool2d: argmax ({argmax.dtype}) is not made of int32 indices below {height * width}; "
+                         "pass what max_forward returned for this input size")
+    return room.call("max_backward", gy, argmax, height, width)
+
+
+def avg_forward(x, window, count_include_pad=True):
+    """y: the sum of each window over its number of pixels. With count_include_pad padding pixels count as zeros, but
+    what ceil_mode adds beyond the padding does not count (as in PyTorch). No dilation."""
+    _check_average(x.shape, window, count_include_pad)
+    return room.call("avg_forward", x, window, bool(count_include_pad))
+
+
+def avg_backward(gy, window, height, width, count_include_pad=True):
+    """gx (N, C, height, width): each gy over its window's count, spread over that window."""
+    _check_average((*gy.shape[:2], height, width), window, count_include_pad)
+    expect_shape("avg_pool2d: gy", gy, (*gy.shape[:2], *window.output_size(height, width)))
+    return room.call("avg_backward", gy, window, height, width, bool(count_include_pad))
+
+
+def adaptive_avg_forward(x, out_h, out_w):
+    """y (N, C, out_h, out_w): output i averages rows floor(i·H/out_h) to ceil((i+1)·H/out_h) - 1; columns alike."""
+    expect_rank("adaptive_avg_pool2d: x", x, "(N, C, H, W)")
+    _check_cells(out_h, out_w, *x.shape[2:])
+    return room.call("adaptive_avg_forward", x, out_h, out_w)
+
+
+def adaptive_avg_backward(gy, height, width):
+    """gx (N, C, height, width): each gy over its cell's count, spread over that cell."""
+    expect_rank("adaptive_avg_pool2d: gy", gy, "(N, C, OH, OW)")
+    _check_cells(*gy.shape[2:], height, width)
+    return room.call("adaptive_avg_backward", gy, height, width)
+
+
+def global_avg_forward(x):
+    """y (N, C): the mean of each plane."""
+    expect_rank("global_avg_pool2d: x", x, "(N, C, H, W)")
+    _check_cells(1, 1, *x.shape[2:])
+    return room.call("global_avg_forward", x)
+
+
+def global_avg_backward(gy, height, width):
+    """gx (N, C, height, width): gy / (height·width) everywhere."""
+    expect_rank("global_avg_pool2d: gy", gy, "(N, C)")
+    return room.call("global_avg_backward", gy, height, width)
+
+
+def _check_average(shape, window, count_include_pad):
+    if len(shape) != 4:
+        raise ShapeError(f"avg_pool2d: x has shape {shape}, not (N, C, H, W); reshape it to 4 axes")
+    if (window.dilation_h, window.dilation_w) != (1, 1):
+        raise ShapeError(f"avg_pool2d: dilation {window.dilation_h, window.dilation_w} is not 1; average pooling has none")
+    if not count_include_pad:
+        window.check_sees_pixels(*shape[2:])
+
+
+def _check_cells(out_h, out_w, height, width):
+    if min(out_h, out_w, height, width) < 1:
+        raise ShapeError(f"adaptive pooling from {height} x {width} to {out_h} x {out_w} pixels; every side must be at least 1")

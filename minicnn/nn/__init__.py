@@ -1,0 +1,21 @@
+"""Layers that hold their parameters and state, named as in torchvision."""
+
+from minicnn.nn import init
+from minicnn.nn.layers import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    DropPath,
+    Flatten,
+    Identity,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+)
+from minicnn.nn.module import Module, ModuleList, Parameter, Sequential
+
+__all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm2d", "Conv2d", "DropPath", "Dropout", "Flatten", "Identity",
+           "Linear", "LocalResponseNorm", "MaxPool2d", "Module", "ModuleList", "Parameter", "ReLU", "Sequential", "init"]

@@ -1,0 +1,58 @@
+"""Batch normalisation."""
+
+import math
+
+import kernels.batch_norm as kernel
+from minicnn.autograd import Op, apply, as_tensor
+from minicnn.errors import ShapeError
+
+
+class BatchNorm(Op):
+    """y = weight · (x - mean) / sqrt(var + eps) + bias, for each channel of x (N, C, H, W).
+
+    With the batch's own mean and biased var (training) the gradient goes through them as well:
+    gx = weight / sqrt(var + eps) · (gy - mean(gy) - xhat · mean(gy · xhat)); gweight = Σ gy · xhat; gbias = Σ gy.
+    Source: Ioffe and Szegedy 2015, algorithm 1.
+    """
+
+    def __init__(self, mean=None, var=None, eps=1e-5):
+        self.mean, self.var, self.eps = mean, var, eps
+        self.batch_statistics = mean is None
+
+    def check(self, x, *_):
+        if self.batch_statistics and x.ndim == 4 and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            raise ShapeError(f"batch_norm: x has shape {x.shape}, one value a channel, and its variance is 0 in training; "
+                             "use a larger batch or image, or evaluation mode")
+
+    def forward(self, x, weight=None, bias=None):
+        if self.batch_statistics:
+            self.mean, self.var = kernel.statistics(x)
+        self.x, self.weight = x, weight
+        return kernel.normalize(x, self.mean, self.var, weight, bias, self.eps)
+
+    def backward(self, gy):
+        gradients = kernel.backward(gy, self.x, self.mean, self.var, self.weight, self.eps, self.batch_statistics)
+        return gradients[:len(self.needs)]
+
+    def flops(self, output_shape, *input_shapes):
+        return (7 if self.batch_statistics else 2) * math.prod(output_shape)
+
+
+def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """x (N, C, H, W) -> the same shape; as torch.nn.functional.batch_norm.
+
+    Training (or running_mean None) uses the batch's statistics and moves the running arrays (C,), in place, by
+    running = (1 - momentum)·running + momentum·batch, the variance unbiased (the paper's moving average counts the other
+    way round: its momentum is 1 - momentum here; None of weight and bias is 1 and 0). Raises ShapeError, DTypeError.
+    """
+    own = training or running_mean is None
+    x = as_tensor(x)
+    op = BatchNorm(eps=eps) if own else BatchNorm(running_mean, running_var, eps)
+    if weight is None and bias is not None:
+        weight = as_tensor(x.data.dtype.type(1).repeat(x.shape[1]))
+    y = apply(op, *[t for t in (x, weight, bias) if t is not None])
+    if training and running_mean is not None:
+        count = x.size // x.shape[1]
+        running_mean += momentum * (op.mean - running_mean)
+        running_var += momentum * (op.var * (count / (count - 1)) - running_var)
+    return y

@@ -1,0 +1,40 @@
+"""Two-dimensional convolution."""
+
+import math
+
+import kernels.conv2d as kernel
+from kernels.geometry import Window2d
+from minicnn.autograd import Op, apply
+
+
+class Conv2d(Op):
+    """y[n, k, i, j] = bias[k] + Σ_{c, r, s} x[n, c, i·stride + r·dilation - pad, j·…] · weight[k, c, r, s]
+
+    x (N, C, H, W), weight (K, C/groups, R, S), bias (K,) -> y (N, K, OH, OW).
+    gx gathers weight · gy from the outputs that saw a pixel; gweight = Σ_{n, i, j} gy · x; gbias = Σ_{n, i, j} gy.
+    Source: LeCun et al. 1998, section II.A; groups: Krizhevsky et al. 2012, section 3.5.
+    """
+
+    def __init__(self, window, groups):
+        self.window, self.groups = window, groups
+
+    def forward(self, x, weight, bias=None):
+        self.x, self.weight = x, weight
+        return kernel.forward(x, weight, bias, self.window, self.groups)
+
+    def backward(self, gy):
+        needs = (*self.needs, False)[:3]
+        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs)[:len(self.needs)]
+
+    def macs(self, output_shape, x_shape, weight_shape, bias_shape=None):
+        return math.prod(output_shape) * math.prod(weight_shape[1:])
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """x (N, C, H, W) convolved with weight (K, C/groups, R, S) -> (N, K, OH, OW), as torch.nn.functional.conv2d.
+
+    padding: an int, (h, w), ((top, bottom), (left, right)), "same" or "valid". Raises ShapeError, DTypeError.
+    """
+    window = Window2d.of(weight.shape[2:], stride, padding, dilation)
+    op = Conv2d(window, groups)
+    return apply(op, x, weight) if bias is None else apply(op, x, weight, bias)
