@@ -1,0 +1,82 @@
+"""One way in: what a path holds, decided by what is there."""
+
+from pathlib import Path
+
+from minicnn.data.cifar import cifar_kind, cifar_splits, load_cifar10, load_cifar100
+from minicnn.data.digits import load_digits
+from minicnn.data.files import open_binary
+from minicnn.data.image_folder import ImageFolder, has_images, image_splits
+from minicnn.data.mnist import load_fashion_mnist, load_mnist, mnist_splits
+from minicnn.errors import DataError
+
+__all__ = ["available_splits", "open_dataset"]
+
+_CIFAR = {"cifar10": load_cifar10, "cifar100": load_cifar100}
+_KNOWN = """'digits' (comes with minicnn); CIFAR in its binary version (data_batch_1.bin … or train.bin, or the \
+.tar.gz); MNIST or Fashion-MNIST (train-images-idx3-ubyte …, with or without .gz); images in class folders \
+(train/cat/0000.jpg or cat/0000.jpg), as a folder or a .zip"""
+
+
+def open_dataset(spec, split=None):
+    """The data set `spec`: "digits", or the path of a folder or archive, told apart by the files there.
+
+    A folder that is itself called digits is opened as "./digits". Idx files whose path says "fashion" are
+    Fashion-MNIST, others MNIST. split: one of available_splits(spec); None takes the only one there is. Raises
+    DataError where nothing known is found (with what was looked for), where the split is missing, and for whatever is
+    wrong with the files.
+    """
+    kind = _kind(spec)
+    if kind == "images":
+        return ImageFolder(spec, split)
+    if split is None:
+        raise DataError(f"{spec}: has the splits 'train' and 'test'; say which one to open")
+    if kind == "digits":
+        return load_digits(split)
+    if kind == "mnist":
+        fashion = any("fashion" in part.lower() for part in Path(spec).absolute().parts) \
+            or Path(spec, "FashionMNIST").is_dir()
+        return load_fashion_mnist(spec, split) if fashion else load_mnist(spec, split)
+    return _CIFAR[kind](spec, split)
+
+
+def available_splits(spec):
+    """The names of the splits of `spec`, for example ("train", "test"), or ("all",) for undivided images."""
+    kind = _kind(spec)
+    if kind == "digits":
+        return ("train", "test")
+    if kind == "images":
+        return image_splits(spec)
+    return mnist_splits(spec) if kind == "mnist" else cifar_splits(spec, kind)
+
+
+def _kind(spec):
+    """ "digits", "cifar10", "cifar100", "mnist" or "images"."""
+    if str(spec) == "digits":
+        return "digits"
+    path = Path(spec)
+    if not path.exists():
+        raise DataError(f"{spec}: there is no such file or folder; expected {_KNOWN}")
+    if path.is_file():
+        return _archive_kind(path)
+    if mnist_splits(path):
+        return "mnist"
+    kind = cifar_kind(path)
+    if kind:
+        return kind
+    if not has_images(path):
+        raise DataError(f"{path}: holds no data set; looked for {_KNOWN}")
+    return "images"
+
+
+def _archive_kind(path):
+    import zipfile
+
+    with open_binary(path) as file:
+        head = file.read(512)
+    if head.startswith(b"PK\x03\x04") or zipfile.is_zipfile(path):
+        return "images"
+    if head[257:262] == b"ustar":
+        kind = cifar_kind(path)
+        if kind:
+            return kind
+    raise DataError(f"{path}: holds no data set; looked for {_KNOWN}")
