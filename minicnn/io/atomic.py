@@ -19,12 +19,12 @@ def atomic_write(path):
     block raises, the temporary file is removed and what was at `path` stays. A symbolic link is followed; the mode of
     an existing file is kept.
 
-    Raises CheckpointError if the folder is missing, `path` is a folder, or the disk refuses (any OSError, also one
+    Raises CheckpointError if the folder is missing, `path` is not a file, or the disk refuses (any OSError, also one
     raised inside the block).
     """
     target = Path(os.path.realpath(path))
     _check_target(target, path)
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(6)}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -48,6 +48,9 @@ def _check_target(target, path):
         raise CheckpointError(f"cannot write {path}: the folder {target.parent} does not exist; create it first")
     if target.is_dir():
         raise CheckpointError(f"cannot write {path}: it is a folder; add a file name")
+    if target.exists() and not target.is_file():
+        raise CheckpointError(f"cannot write {path}: it is a device or pipe, which a file must not replace; "
+                              "choose another name")
 
 
 def _sync_folder(folder):

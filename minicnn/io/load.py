@@ -19,6 +19,7 @@ _LEGACY_MARK = LEGACY_MAGIC.to_bytes(10, "little")
 
 # What is found instead of weights, and what to do about it
 _OTHER_FILES = [
+    (b"PK\x05\x06", "an empty zip archive"),
     (b"\x1f\x8b", "a gzip file; unpack it first"),
     (b"BZh", "a bzip2 file; unpack it first"),
     (b"\xfd7zXZ", "an xz file; unpack it first"),
@@ -54,7 +55,8 @@ def _read(path):
     if path.is_dir():
         raise CheckpointError(f"found a folder; {_EXPECTED}; name a file in it")
     if not path.is_file():
-        raise CheckpointError("there is no such file; check the path")
+        raise CheckpointError("found a device or pipe; name a file" if path.exists() else
+                              "there is no such file; check the path")
     with open(path, "rb") as file:
         file_bytes = os.fstat(file.fileno()).st_size
         head = file.read(_HEAD_BYTES)
