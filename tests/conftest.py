@@ -1,0 +1,41 @@
+"""Fixtures that every test shares: nothing global may leak from one test into the next."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import minicnn
+from minicnn import autograd, random
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+settings.register_profile("minicnn", deadline=None, max_examples=40, derandomize=True,
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("minicnn")
+
+
+@pytest.fixture(autouse=True)
+def no_leaks():
+    """Each test starts from seed 0 and must leave recording on and nobody watching."""
+    minicnn.seed(0)
+    yield
+    assert autograd._mode.recording, "a test left no_grad on"
+    assert not autograd._mode.observers, "a test left an observer behind"
+    assert set(random.get_state()) == {"seed", "count"}
+
+
+@pytest.fixture
+def rng():
+    """A NumPy generator with a fixed seed."""
+    return np.random.default_rng(0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where MINICNN_REQUIRE_SHARED is set (CI), a skip because shared data is missing is a failure."""
+    report = (yield).get_result()
+    if os.environ.get("MINICNN_REQUIRE_SHARED") and report.skipped and "shared data not found" in str(report.longrepr):
+        report.outcome, report.longrepr = "failed", f"MINICNN_REQUIRE_SHARED is set, but: {report.longrepr[-1]}"
