@@ -66,9 +66,11 @@ def load_cifar100(path, split="train"):
 def cifar_kind(path):
     """ "cifar10", "cifar100", or None: what a folder or tar archive holds. DataError for the python version."""
     names = _names(Path(path))
-    for kind in ("cifar10", "cifar100"):
-        if any(file in names for split in ("train", "test") for file in _FILES[kind, split]):
-            return kind
+    kinds = [kind for kind in _FOLDER if names & {*_FILES[kind, "train"], *_FILES[kind, "test"]}]
+    if len(kinds) == 2:
+        raise DataError(f"{path}: has both CIFAR-10 and CIFAR-100; give the path of one of their folders")
+    if kinds:
+        return kinds[0]
     if names & {"data_batch_1", "test_batch", "batches.meta"} or {"train", "test", "meta"} <= names:
         raise _pickle_error(path)
     return None

@@ -20,7 +20,7 @@ def decode_image(data, source):
     Raises DataError, naming `source`, for bytes that Pillow cannot decode and, before decoding, for more than 64 Mi
     pixels. 16-bit grey keeps its upper 8 bits; transparency is dropped, as torchvision does.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -30,9 +30,12 @@ def decode_image(data, source):
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{source}: {error}; at most {_MAX_PIXELS:,} pixels are decoded: "
                         "make the image smaller") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{source}: is not an image that can be read, of {', '.join(_FORMATS)}; it is empty, damaged "
+                        "or of another format: replace or delete it") from error
     except Exception as error:      # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error …
         raise DataError(f"{source}: is not an image that can be read ({error}); "
-                        "it is empty, cut short or of another format: replace or delete it") from error
+                        "it is damaged or cut short: replace or delete it") from error
     raise DataError(f"{source}: declares {width} x {height} pixels; at most {_MAX_PIXELS:,} are decoded: "
                     "make the image smaller")
 

@@ -176,7 +176,7 @@ def _is_image(name):
 
 
 def _is_hidden(name):
-    return any(part.startswith(_HIDDEN) for part in name.split("/"))
+    return any(part.startswith(_HIDDEN) and part != "." for part in name.split("/"))
 
 
 def _empty_folder(folder):

@@ -12,8 +12,9 @@ from minicnn.data.dataset import ArrayDataset
 from minicnn.data.files import open_binary, read_rest
 from minicnn.errors import DataError
 
-__all__ = ["load_fashion_mnist", "load_mnist", "mnist_splits"]
+__all__ = ["load_fashion_mnist", "load_mnist", "mnist_kind", "mnist_splits"]
 
+_FOLDERS = {"mnist": ("", "raw", "MNIST/raw"), "fashion_mnist": ("", "raw", "FashionMNIST/raw")}
 _PREFIX = {"train": "train", "test": "t10k"}
 _MAX_BYTES = 1 << 30            # MNIST has 47 million; a header that declares more is damaged or hostile
 _FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
@@ -34,15 +35,32 @@ def load_fashion_mnist(path, split="train"):
     return _load(path, split, "fashion_mnist", _FASHION, (0.2860,), (0.3530,), mirrorable=True)
 
 
-def mnist_splits(path):
+def mnist_kind(path):
+    """ "mnist", "fashion_mnist", or None: what the folder `path` holds.
+
+    The two have the same file names, so the folder's own name decides: Fashion-MNIST where it (or the folder around
+    raw) has "fashion" in it, or is FashionMNIST/ inside. DataError where MNIST/ and FashionMNIST/ are both inside.
+    """
+    kinds = [kind for kind in _FOLDERS if mnist_splits(path, kind)]
+    inside = [kind for kind, folders in _FOLDERS.items() if Path(path, folders[-1]).is_dir()]
+    if len(kinds) < 2:
+        return kinds[0] if kinds else None
+    if len(inside) == 2:
+        raise DataError(f"{path}: has both MNIST/ and FashionMNIST/; give the path of one of them")
+    named = Path(path).absolute()
+    named = named.parent if named.name == "raw" else named
+    return "fashion_mnist" if "fashion" in named.name.lower() else "mnist"
+
+
+def mnist_splits(path, kind):
     """The splits whose image file is in the folder `path`: () where there is no idx file."""
-    return tuple(split for split in _PREFIX if _find(path, split, "images", 3) is not None)
+    return tuple(split for split in _PREFIX if _find(path, split, kind, "images", 3) is not None)
 
 
 def _load(path, split, name, classes, mean, std, mirrorable):
     if split not in _PREFIX:
         raise DataError(f"{name}: there is no split {split!r}; choose from 'train', 'test'")
-    image_file, label_file = _require(path, split, "images", 3), _require(path, split, "labels", 1)
+    image_file, label_file = _require(path, split, name, "images", 3), _require(path, split, name, "labels", 1)
     images, labels = _read_idx(image_file, 3), _read_idx(label_file, 1)
     if len(images) != len(labels):
         raise DataError(f"{label_file}: has {len(labels):,} labels for the {len(images):,} images of "
@@ -55,9 +73,9 @@ def _load(path, split, name, classes, mean, std, mirrorable):
                         mirrorable=mirrorable)
 
 
-def _find(path, split, kind, dimensions):
+def _find(path, split, name, kind, dimensions):
     stems = [f"{_PREFIX[split]}-{kind}{mark}idx{dimensions}-ubyte" for mark in "-."]
-    for folder in ("", "raw", "MNIST/raw", "FashionMNIST/raw"):
+    for folder in _FOLDERS[name]:
         for stem in stems:
             for ending in ("", ".gz"):
                 file = Path(path, folder, stem + ending)
@@ -66,8 +84,8 @@ def _find(path, split, kind, dimensions):
     return None
 
 
-def _require(path, split, kind, dimensions):
-    file = _find(path, split, kind, dimensions)
+def _require(path, split, name, kind, dimensions):
+    file = _find(path, split, name, kind, dimensions)
     if file is None:
         raise DataError(f"{path}: has no {_PREFIX[split]}-{kind}-idx{dimensions}-ubyte (or .gz), neither in it nor in "
                         "raw/; download the four idx files into this folder")

@@ -6,12 +6,13 @@ from minicnn.data.cifar import cifar_kind, cifar_splits, load_cifar10, load_cifa
 from minicnn.data.digits import load_digits
 from minicnn.data.files import open_binary
 from minicnn.data.image_folder import ImageFolder, has_images, image_splits
-from minicnn.data.mnist import load_fashion_mnist, load_mnist, mnist_splits
+from minicnn.data.mnist import load_fashion_mnist, load_mnist, mnist_kind, mnist_splits
 from minicnn.errors import DataError
 
 __all__ = ["available_splits", "open_dataset"]
 
-_CIFAR = {"cifar10": load_cifar10, "cifar100": load_cifar100}
+_LOADERS = {"cifar10": load_cifar10, "cifar100": load_cifar100, "mnist": load_mnist,
+            "fashion_mnist": load_fashion_mnist}
 _KNOWN = """'digits' (comes with minicnn); CIFAR in its binary version (data_batch_1.bin … or train.bin, or the \
 .tar.gz); MNIST or Fashion-MNIST (train-images-idx3-ubyte …, with or without .gz); images in class folders \
 (train/cat/0000.jpg or cat/0000.jpg), as a folder or a .zip"""
@@ -20,8 +21,8 @@ _KNOWN = """'digits' (comes with minicnn); CIFAR in its binary version (data_bat
 def open_dataset(spec, split=None):
     """The data set `spec`: "digits", or the path of a folder or archive, told apart by the files there.
 
-    A folder that is itself called digits is opened as "./digits". Idx files whose path says "fashion" are
-    Fashion-MNIST, others MNIST. split: one of available_splits(spec); None takes the only one there is. Raises
+    A folder that is itself called digits is opened as "./digits". Idx files in a folder whose name has "fashion" in it
+    are Fashion-MNIST, others MNIST. split: one of available_splits(spec); None takes the only one there is. Raises
     DataError where nothing known is found (with what was looked for), where the split is missing, and for whatever is
     wrong with the files.
     """
@@ -32,11 +33,7 @@ def open_dataset(spec, split=None):
         raise DataError(f"{spec}: has the splits 'train' and 'test'; say which one to open")
     if kind == "digits":
         return load_digits(split)
-    if kind == "mnist":
-        fashion = any("fashion" in part.lower() for part in Path(spec).absolute().parts) \
-            or Path(spec, "FashionMNIST").is_dir()
-        return load_fashion_mnist(spec, split) if fashion else load_mnist(spec, split)
-    return _CIFAR[kind](spec, split)
+    return _LOADERS[kind](spec, split)
 
 
 def available_splits(spec):
@@ -46,11 +43,11 @@ def available_splits(spec):
         return ("train", "test")
     if kind == "images":
         return image_splits(spec)
-    return mnist_splits(spec) if kind == "mnist" else cifar_splits(spec, kind)
+    return cifar_splits(spec, kind) if kind.startswith("cifar") else mnist_splits(spec, kind)
 
 
 def _kind(spec):
-    """ "digits", "cifar10", "cifar100", "mnist" or "images"."""
+    """ "digits", "cifar10", "cifar100", "mnist", "fashion_mnist" or "images"."""
     if str(spec) == "digits":
         return "digits"
     path = Path(spec)
@@ -58,9 +55,7 @@ def _kind(spec):
         raise DataError(f"{spec}: there is no such file or folder; expected {_KNOWN}")
     if path.is_file():
         return _archive_kind(path)
-    if mnist_splits(path):
-        return "mnist"
-    kind = cifar_kind(path)
+    kind = mnist_kind(path) or cifar_kind(path)
     if kind:
         return kind
     if not has_images(path):

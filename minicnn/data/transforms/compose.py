@@ -56,7 +56,7 @@ def check_image(image, what):
 
 def pair(size, what):
     """(height, width) from one positive int or two; ArgumentError otherwise."""
-    values = (size, size) if isinstance(size, (int, np.integer)) else tuple(size)
+    values = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(values) != 2 or not all(isinstance(v, (int, np.integer)) and v > 0 for v in values):
         raise ArgumentError(f"{what}: size {size!r} is not a positive integer or a (height, width) of two")
     return int(values[0]), int(values[1])

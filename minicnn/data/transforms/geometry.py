@@ -30,8 +30,8 @@ def resize(image, height, width):
     if image.shape[:2] == (height, width):
         return image
     if height * width > _MAX_PIXELS:
-        raise DataError(f"Resize: an image of {image.shape[0]}x{image.shape[1]} would become {height}x{width}, more than "
-                        f"{_MAX_PIXELS:,} pixels; crop it or leave it out")
+        raise DataError(f"Resize: an image of {image.shape[0]}x{image.shape[1]} would become {height}x{width}, more "
+                        f"than {_MAX_PIXELS:,} pixels; crop it or leave it out")
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
     return resized[..., None] if image.shape[2] == 1 else resized
