@@ -17,6 +17,12 @@ settings.register_profile("minicnn", deadline=None, max_examples=40, derandomize
 settings.load_profile("minicnn")
 
 
+def pytest_configure(config):
+    """Without the JIT the kernels' 64-bit hashes wrap around as NumPy scalars, which warns where compiled code does not."""
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        config.addinivalue_line("filterwarnings", "ignore:overflow encountered:RuntimeWarning")
+
+
 @pytest.fixture(autouse=True)
 def no_leaks():
     """Each test starts from seed 0 and must leave recording on and nobody watching."""

@@ -43,7 +43,7 @@ def positive(rng, shape):
 # Oracles: the definitions, one output value at a time.
 
 def conv2d_oracle(x, w, b=None, stride=(1, 1), pad=((0, 0), (0, 0)), dilation=(1, 1), groups=1):
-    N, C, H, W = x.shape
+    N, _, H, W = x.shape
     K, Cg, R, S = w.shape
     OH = (H + sum(pad[0]) - dilation[0] * (R - 1) - 1) // stride[0] + 1
     OW = (W + sum(pad[1]) - dilation[1] * (S - 1) - 1) // stride[1] + 1
@@ -233,9 +233,11 @@ CASES = [
     Case("negate", "Negate", ops.negate, ((2, 3),), lambda x: 0 - x),
     Case("exp", "Exp", ops.exp, ((2, 3),), lambda x: math.e ** x),
     Case("log", "Log", ops.log, ((2, 3),), lambda x: np.log2(x) / math.log2(math.e), values=positive),
-    Case("matmul", "MatMul", ops.matmul, ((2, 1, 3, 4), (5, 4, 2)), lambda a, b: np.einsum("abnk,bkm->abnm", a.repeat(5, 1), b)),
+    Case("matmul", "MatMul", ops.matmul, ((2, 1, 3, 4), (5, 4, 2)),
+         lambda a, b: np.einsum("abnk,bkm->abnm", a.repeat(5, 1), b)),
     Case("reshape", "Reshape", lambda x: ops.reshape(x, (4, -1)), ((2, 3, 4),), lambda x: np.array(x.ravel()).reshape(4, 6)),
-    Case("flatten", "Reshape", ops.flatten, ((2, 3, 4),), lambda x: np.array([[v for row in image for v in row] for image in x])),
+    Case("flatten", "Reshape", ops.flatten, ((2, 3, 4),),
+         lambda x: np.array([[v for row in image for v in row] for image in x])),
     Case("transpose", "Transpose", lambda x: ops.transpose(x, (2, 0, 1)), ((2, 3, 4),), lambda x: np.einsum("abc->cab", x)),
     Case("pad", "Pad", lambda x: ops.pad(x, ((1, 0), (2, 3))), ((2, 3),),
          lambda x: np.array([[0.0] * 8] + [[0.0, 0, *row, 0, 0, 0] for row in x])),

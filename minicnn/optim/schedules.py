@@ -8,6 +8,8 @@ import math
 
 from minicnn.errors import ArgumentError
 
+LINKS = ("optimizer", "after")      # attributes that are objects, not numbers of the state
+
 
 class Constant:
     """lr stays what it was. The other schedules differ in `rate`, the factor on the first lr after `count` steps."""
@@ -30,11 +32,11 @@ class Constant:
 
     def state_dict(self):
         """Every number the schedule goes on from."""
-        return {name: value for name, value in vars(self).items() if name not in ("optimizer", "after")}
+        return {name: value for name, value in vars(self).items() if name not in LINKS}
 
     def load_state_dict(self, state):
         """Go on from what state_dict returned, and set optimizer.lr."""
-        vars(self).update({name: value for name, value in state.items() if name in vars(self)})
+        vars(self).update({name: value for name, value in state.items() if name not in LINKS and name in vars(self)})
         self._set()
 
 

@@ -9,7 +9,7 @@ from kernels import Window2d
 
 
 def each(room):
-    return pytest.mark.parametrize("rung", ("reference", *rungs_above_reference(room)))
+    return pytest.mark.parametrize("rung", ["reference", *rungs_above_reference(room)])
 
 
 @each("activation")

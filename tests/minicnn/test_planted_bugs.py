@@ -59,7 +59,8 @@ BUGS = {
         Conv2d, lambda g: change(g, 1, lambda w: np.ascontiguousarray(w[..., ::-1, :])))),
     "conv2d: bias gradient a mean": ("conv2d", lambda: after(Conv2d, lambda g: change(g, 2, lambda b: b / 60))),
     "conv2d: input gradient zero": ("conv2d", lambda: after(Conv2d, lambda g: change(g, 0, np.zeros_like))),
-    "conv2d: shifted forward with its own right backward": ("conv2d", lambda: in_reference("conv2d", "forward", smaller_padding)),
+    "conv2d: shifted forward with its own right backward": (
+        "conv2d", lambda: in_reference("conv2d", "forward", smaller_padding)),
     "batch_norm: batch terms dropped": ("batch_norm in training",
                                         lambda: in_reference("batch_norm", "backward", drop_batch_terms)),
     "batch_norm: zero gradient": ("batch_norm in training", lambda: after(BatchNorm, lambda g: change(g, 0, np.zeros_like))),

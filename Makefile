@@ -1,0 +1,53 @@
+# Two commands for a new user: `make demo` and `make test`. Each target makes .venv and installs what it needs, once.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test test-jit test-no-jit lint bench clean
+
+help:
+	@echo "make demo    study ResNet-20 on handwritten digits: summary, gradient check, training, kernel times, a page"
+	@echo "make test    the whole test-suite, then the kernels once more without the JIT, for coverage"
+	@echo "make lint    ruff"
+	@echo "make bench   the ladder of kernels, every operation"
+	@echo "make clean   remove .venv, caches and runs"
+
+demo: .venv/.installed
+	$(BIN)/minicnn study resnet20 --data digits --out demo
+
+test: test-jit test-no-jit
+
+test-jit: .venv/.test
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# Compiled code is invisible to coverage: here the kernels run as plain Python, at the small sizes of the op cases.
+test-no-jit: .venv/.test
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n 2 -m "not jit" tests/kernels tests/minicnn/test_ops.py \
+		--cov=kernels --cov-report=term
+
+lint: .venv/.lint
+	$(BIN)/ruff check .
+
+bench: .venv/.installed
+	$(BIN)/minicnn bench
+
+clean:
+	rm -rf .venv .pytest_cache .hypothesis .ruff_cache .coverage runs demo build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "minicnn needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: .venv/.made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/.test: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+.venv/.lint: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lint]'
+	@touch $@
