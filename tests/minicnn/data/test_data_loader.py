@@ -28,11 +28,15 @@ def dataset(pictures):
     return ArrayDataset(pictures(50, 8, 8), np.arange(50) % 10, "abcdefghij")
 
 
+def loader_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("minicnn-loader")]
+
+
 @pytest.fixture(autouse=True)
 def no_thread_left():
     yield
     gc.collect()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("minicnn-loader")]
+    assert not loader_threads()
 
 
 def assert_same(first, second):
@@ -113,6 +117,7 @@ def test_stopping_early_ends_the_threads(dataset, end):
     next(iterator)
     if end == "close":
         iterator.close()
+        assert not loader_threads()
     elif end == "break":
         for _ in iterator:
             break

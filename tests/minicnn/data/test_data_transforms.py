@@ -118,6 +118,8 @@ def test_random_resized_crop_regions_have_the_share_and_shape_asked_for():
 
 def test_random_resized_crop_follows_its_formula(image):
     crop = RandomResizedCrop((4, 4), scale=(0.25, 0.75), ratio=(1.0, 1.0))
+    wide = RandomResizedCrop(4, scale=(0.25, 0.75), ratio=(4.0, 4.0))       # ratio is width / height
+    assert wide.region(20, 40, Fixed(0.5, 0.5, 0.0, 0.0)) == (0, 0, 10, 40)
     # share 0.5 of 63 is a square of side round(sqrt(31.5)) = 6; of rows 0..3 and columns 0..1 the last
     assert crop.region(9, 7, Fixed(0.5, 0.3, 0.99, 0.99)) == (3, 1, 6, 6)
     np.testing.assert_array_equal(crop(image, Fixed(0.5, 0.3, 0.99, 0.99)), Resize((4, 4))(image[3:9, 1:7]))
