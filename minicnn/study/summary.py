@@ -137,10 +137,11 @@ class _Observer(Tracer):
             op.flops(output.shape, *shapes), 0 if shares else output.data.nbytes, self._fields.of(output), depth))
 
 
-def summary(model, input_shape, batch=1):
+def summary(model, input_shape, batch=1, name=None):
     """Run `model` once on an image of zeros in evaluation mode and say what each layer did -> Summary.
 
-    input_shape: without the batch, (channels, height, width). The model's modes and running statistics stay as they were.
+    input_shape: without the batch, (channels, height, width); name: for the table (default: the class). The
+    model's modes and running statistics stay as they were.
     Raises ShapeError for an impossible shape, and whatever the layers raise for one that does not fit them.
     """
     image = Tensor(np.zeros(check_input_shape(input_shape, batch), dtype_of(model)))
@@ -149,7 +150,7 @@ def summary(model, input_shape, batch=1):
         model.eval()
         model(image)
     parameters = sum(math.prod(parameter.shape) for parameter in model.parameters())
-    return Summary(getattr(model, "name", type(model).__name__), tuple(input_shape), batch, tuple(observer.rows), parameters)
+    return Summary(name or type(model).__name__, tuple(input_shape), batch, tuple(observer.rows), parameters)
 
 
 def _line(cells):
