@@ -1,4 +1,4 @@
-"""Zip archives (torch's and NumPy's) opened with suspicion: nothing is extracted, and no entry may be larger than it says.
+"""Zip archives (torch's and NumPy's) opened with suspicion: nothing is extracted, no entry may exceed what it says.
 
 The standard library's zipfile decodes; what it leaves to the caller (bombs, duplicates, strange names) is checked here.
 """
@@ -23,18 +23,22 @@ def open_archive(file, file_bytes):
     """The zipfile.ZipFile of an open binary file. Raises CheckpointError if it is damaged or hostile."""
     directory_bytes = _directory_bytes(file, file_bytes)
     if directory_bytes > _MAX_DIRECTORY_BYTES:
-        raise CheckpointError(f"the zip directory claims {directory_bytes:,} bytes, more than {_MAX_DIRECTORY_BYTES:,}; "
-                              "this is not a file of weights")
+        raise CheckpointError(f"the zip directory claims {directory_bytes:,} bytes, more than "
+                              f"{_MAX_DIRECTORY_BYTES:,}; this is not a file of weights")
     try:
         archive = zipfile.ZipFile(file)
     except _ZIP_ERRORS as error:
-        raise CheckpointError(f"the zip archive is damaged or truncated ({error}); download or copy it again") from error
+        raise CheckpointError(f"the zip archive is damaged or truncated ({error}); download or copy it again"
+                              ) from error
     _check_entries(archive.infolist(), file_bytes)
     return archive
 
 
 def read_entry(archive, name):
-    """The bytes of one entry as a uint8 array, its checksum verified."""
+    """The bytes of one entry as a uint8 array, its checksum verified.
+
+    A file saved under torch's set_crc32_options(False), which writes false checksums, is refused here as damaged.
+    """
     entry = archive.getinfo(name)
     try:
         with archive.open(entry) as file:

@@ -1,8 +1,8 @@
 """SqueezeNet v1.0 as its authors published it after Deep Compression (pruned, weights shared and coded).
 
-Source: Han, Mao, Dally 2016, sections 2 and 3; Iandola et al. 2016, section 4.2; the file compressed_SqueezeNet.net and its
-decode.py. The file, little endian: for each of the 26 convolutions a uint32, the number of its entries; then for each a
-codebook (256 float32), the biases (float32), a code (uint8) for each entry, and a gap (4 bits, low half first) for each.
+Source: Han, Mao, Dally 2016, sections 2 and 3; Iandola et al. 2016, section 4.2; the file compressed_SqueezeNet.net.
+It is little endian: for each of the 26 convolutions a uint32, the number of its entries; then for each a codebook (256
+float32), the biases (float32), a code (uint8) for each entry, and a gap (4 bits, low half first) for each.
 """
 
 from dataclasses import dataclass

@@ -12,8 +12,8 @@ from minicnn.io.torch_file import LEGACY_MAGIC, read_legacy, read_zip
 
 __all__ = ["load_weights"]
 
-_EXPECTED = ("expected are weights as torch.save writes them (.pth, .pt, .th), .safetensors, .npz, or SqueezeNet's Deep "
-             "Compression .net")
+_EXPECTED = ("expected are weights as torch.save writes them (.pth, .pt, .th), .safetensors, .npz, or SqueezeNet's "
+             "Deep Compression .net")
 _HEAD_BYTES = 512
 _LEGACY_MARK = LEGACY_MAGIC.to_bytes(10, "little")
 

@@ -34,8 +34,8 @@ def _read_npy(archive, name):
                               "and object arrays could run code; save numeric arrays")
     count = int(np.prod(shape, dtype=object))
     if count * dtype.itemsize != len(raw) - start:
-        raise CheckpointError(f"{label} of shape {shape} and dtype {dtype} needs {count * dtype.itemsize:,} bytes and has "
-                              f"{len(raw) - start:,}; the file is damaged")
+        raise CheckpointError(f"{label} of shape {shape} and dtype {dtype} needs {count * dtype.itemsize:,} bytes and "
+                              f"has {len(raw) - start:,}; the file is damaged")
     flat = decode(raw[start:], dtype.name, ">" if dtype.str[0] == ">" else "<")
     return np.ascontiguousarray(flat.reshape(shape, order="F" if fortran_order else "C")).reshape(shape)
 

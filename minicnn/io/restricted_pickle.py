@@ -1,7 +1,8 @@
 """A reader for the pickles inside torch files that can build data and do nothing else.
 
-Python's own unpickler calls whatever a file names. This one knows the opcodes that a state_dict is written with (protocols
-2 to 4), imports nothing, and answers a name only from the table it is given; every other opcode and name is refused.
+Python's own unpickler calls whatever a file names. This one knows the opcodes that a state_dict is written with
+(protocols 2 to 5), imports nothing, and answers a name only from the table it is given; every other opcode and name is
+refused.
 Opcodes: the standard library's pickletools.
 """
 
@@ -157,10 +158,9 @@ class PickleReader:
 
     def append(self, items):
         target = self.stack[-1]
-        if type(target) is list:
-            target.extend(items)
-        elif target is not IGNORED:
+        if type(target) is not list:
             raise CheckpointError("the pickle appends to something that is not a list; it is damaged")
+        target.extend(items)
 
     def set_items(self, items):
         target = self.stack[-1]

@@ -1,7 +1,7 @@
-"""The safetensors format: an 8-byte length, a JSON header (name -> dtype, shape, byte range), the raw little-endian arrays.
+"""The safetensors format: an 8-byte length, a JSON header (name -> dtype, shape, range), the raw little-endian arrays.
 
-Writing is the safetensors library's. Reading is here, so that bfloat16 can be read too, duplicates are noticed, and every
-error says what is wrong. Format: https://github.com/huggingface/safetensors#format
+Writing is the safetensors library's. Reading is here, so that bfloat16 can be read too, duplicates are noticed, and
+every error says what is wrong. Format: https://github.com/huggingface/safetensors#format
 """
 
 import json
@@ -119,14 +119,15 @@ def _check_entry(name, entry):
         raise CheckpointError(f"{label} is not described by dtype, shape and data_offsets; the file is damaged")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if type(code) is not str or code not in _DTYPES:
-        raise CheckpointError(f"{label} has the dtype {str(code)[:20]}; those read are {', '.join(_DTYPES)}; convert it")
+        raise CheckpointError(f"{label} has the dtype {str(code)[:20]}; those read are {', '.join(_DTYPES)}; "
+                              "convert it")
     if not _are_counts(shape, 32) or not _are_counts(offsets, 2) or len(offsets) != 2:
         raise CheckpointError(f"{label} has the shape {str(shape)[:40]} and the range {str(offsets)[:40]}; "
                               "the file is damaged")
     dtype = _DTYPES[code]
     if prod(shape) * ITEM_BYTES[dtype] != offsets[1] - offsets[0]:
-        raise CheckpointError(f"{label} of shape {shape} and dtype {code} needs {prod(shape) * ITEM_BYTES[dtype]:,} bytes "
-                              f"and has {offsets[1] - offsets[0]:,}; the file is damaged")
+        raise CheckpointError(f"{label} of shape {shape} and dtype {code} needs {prod(shape) * ITEM_BYTES[dtype]:,} "
+                              f"bytes and has {offsets[1] - offsets[0]:,}; the file is damaged")
     return name, dtype, shape, offsets
 
 
@@ -140,8 +141,8 @@ def _check_cover(entries, data_bytes):
     position = 0
     for name, _, _, (begin, end) in sorted(entries, key=lambda entry: entry[3]):
         if begin != position:
-            raise CheckpointError(f"the array {name[:80]!r} begins at byte {begin:,} of the data instead of {position:,}; "
-                                  "the file is damaged")
+            raise CheckpointError(f"the array {name[:80]!r} begins at byte {begin:,} of the data instead of "
+                                  f"{position:,}; the file is damaged")
         position = end
     if position != data_bytes:
         raise CheckpointError(f"the arrays take {position:,} bytes and the file has {data_bytes:,} for them; "

@@ -12,7 +12,7 @@ import numpy as np
 from minicnn.errors import CheckpointError
 from minicnn.io.archive import read_entry
 from minicnn.io.arrays import ITEM_BYTES, check_total_bytes, decode, read_bytes
-from minicnn.io.restricted_pickle import MAX_PICKLE_BYTES, PickleReader
+from minicnn.io.restricted_pickle import IGNORED, MAX_PICKLE_BYTES, PickleReader
 from minicnn.io.torch_objects import ALLOWED, StorageTable, TensorView
 
 __all__ = ["LEGACY_MAGIC", "read_legacy", "read_zip"]
@@ -74,8 +74,8 @@ def read_legacy(file, file_bytes):
         raise CheckpointError("the file does not begin with torch.save's magic number; it is damaged")
     protocol = reader.load()
     if protocol != _LEGACY_PROTOCOL:
-        raise CheckpointError(f"the protocol is {str(protocol)[:20]}, not {_LEGACY_PROTOCOL}; save the file again with a "
-                              "current PyTorch")
+        raise CheckpointError(f"the protocol is {str(protocol)[:20]}, not {_LEGACY_PROTOCOL}; save the file again with "
+                              "a current PyTorch")
     reader.load()   # sys_info: the sizes of C types, of no effect on what follows
     tensors = find_state_dict(reader.load())
     starts = _legacy_storages(file, file_bytes, reader.load(), reader.position, table.declared)
@@ -121,8 +121,7 @@ def _storage_bytes(storage):
 def find_state_dict(saved):
     """The {name: TensorView} in what was saved: the dictionary itself, or the one that a training script put in it."""
     if type(saved) is not dict:
-        raise CheckpointError(f"what was saved is a {_describe(saved)}, not a dictionary of tensors; "
-                              "save model.state_dict()")
+        raise CheckpointError(f"found a saved {_describe(saved)}, not a dictionary of tensors; save model.state_dict()")
     candidates = [saved[key] for key in _WRAPPERS if type(saved.get(key)) is dict] + [saved]
     for candidate in candidates:
         tensors = {key: value for key, value in candidate.items() if type(value) is TensorView and type(key) is str}
@@ -134,7 +133,7 @@ def find_state_dict(saved):
 
 
 def _describe(value):
-    return "single tensor" if type(value) is TensorView else type(value).__name__.lstrip("_")
+    return {TensorView: "tensor", type(IGNORED): "object"}.get(type(value), type(value).__name__)
 
 
 def _build_arrays(tensors, read_storage, file_bytes):

@@ -113,7 +113,8 @@ def _short(number):
 def _ordered_dict(*arguments):
     """OrderedDict() or, as Python 2 wrote it, OrderedDict([[key, value], ...])."""
     pairs = arguments[0] if arguments else []
-    if len(arguments) > 1 or type(pairs) is not list or not all(type(p) in (list, tuple) and len(p) == 2 for p in pairs):
+    are_pairs = type(pairs) is list and all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs)
+    if len(arguments) > 1 or not are_pairs:
         raise CheckpointError("an OrderedDict is not made from pairs; the file is damaged")
     result = {}
     add_items(result, pairs)

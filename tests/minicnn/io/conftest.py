@@ -1,4 +1,4 @@
-"""Torch files made byte by byte, so that the tests need no torch: Python's pickler with stand-ins for torch's classes."""
+"""Torch files made byte by byte, so that the tests need no torch: Python's pickler with stand-ins for its classes."""
 
 import io
 import pickle
@@ -11,9 +11,9 @@ import pytest
 
 from minicnn.io import load_weights
 
-DTYPES = {"float16": "HalfStorage", "bfloat16": "BFloat16Storage", "float32": "FloatStorage", "float64": "DoubleStorage",
-          "int8": "CharStorage", "int16": "ShortStorage", "int32": "IntStorage", "int64": "LongStorage",
-          "uint8": "ByteStorage", "bool": "BoolStorage"}
+DTYPES = {"float16": "HalfStorage", "bfloat16": "BFloat16Storage", "float32": "FloatStorage",
+          "float64": "DoubleStorage", "int8": "CharStorage", "int16": "ShortStorage", "int32": "IntStorage",
+          "int64": "LongStorage", "uint8": "ByteStorage", "bool": "BoolStorage"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def zip_file(value, byteorder=b"little", protocol=2, pickle_bytes=None, compress
 def legacy_file(value, protocol=2, magic=0x1950A86A20F9469CFC6C, version=1001, little_endian=True, count_order="little",
                 pickle_bytes=None, keys=None):
     """A file as torch.save wrote it before 1.6."""
-    sys_info = {"protocol_version": 1001, "little_endian": little_endian, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    sys_info = {"protocol_version": 1001, "little_endian": little_endian,
+                "type_sizes": {"short": 2, "int": 4, "long": 4}}
     data, storages = pickled(value, legacy=True, protocol=protocol)
     parts = [pickle.dumps(part, protocol) for part in (magic, version, sys_info)]
     parts += [data if pickle_bytes is None else pickle_bytes, pickle.dumps(keys or sorted(storages), protocol)]

@@ -49,7 +49,7 @@ def test_names_and_shapes_are_torchvisions(load):
 
 def test_entry_behind_the_end_of_its_weight(load):
     entries = [[]] * 1 + [[(15, 1)] * 97] + [[]] * 24
-    with pytest.raises(CheckpointError, match=r"features.3.squeeze.weight has 1,536 numbers and an entry at position 1,551"):
+    with pytest.raises(CheckpointError, match=r"features.3.squeeze.weight has 1,536 numbers and an entry at .* 1,551"):
         load(build(entries))
 
 

@@ -22,8 +22,8 @@ def small_files(torch_files, tmp_path_factory):
     arrays = {"a": np.arange(3, dtype=np.float32), "b": np.ones((2, 2), np.float16), "c": np.array(5)}
     path = tmp_path_factory.mktemp("small") / "w"
     save_weights(path, arrays)
-    files = {"zip": torch_files.zip(torch_files.tensors(arrays)), "legacy": torch_files.legacy(torch_files.tensors(arrays)),
-             "safetensors": path.read_bytes()}
+    saved = torch_files.tensors(arrays)
+    files = {"zip": torch_files.zip(saved), "legacy": torch_files.legacy(saved), "safetensors": path.read_bytes()}
     for name, save in [("npz", np.savez), ("npz_compressed", np.savez_compressed)]:
         file = io.BytesIO()
         save(file, **arrays)
@@ -131,8 +131,9 @@ def test_random_pickles(torch_files, load, program):
     read_or_refuse(load, torch_files.zip({}, pickle_bytes=program))
 
 
-PIECES = [b"}", b"]", b")", b"(", b"t", b"\x85", b"\x86", b"\x87", b"R", b"b", b"s", b"u", b"a", b"e", b"Q", b"\x81", b"q\x00",
-          b"h\x00", b"\x94", b"N", b"\x88", b"K\x01", b"\x8a\x01\xff", b"X\x01\x00\x00\x000", b"X\x07\x00\x00\x00storage",
+PIECES = [b"}", b"]", b")", b"(", b"t", b"\x85", b"\x86", b"\x87", b"R", b"b", b"s", b"u", b"a", b"e", b"Q", b"\x81",
+          b"q\x00", b"h\x00", b"\x94", b"N", b"\x88", b"K\x01", b"\x8a\x01\xff", b"X\x01\x00\x00\x000",
+          b"X\x07\x00\x00\x00storage",
           b"ctorch\nFloatStorage\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n",
           b"ctorch\nSize\n", b"cargparse\nNamespace\n", b"ctorch._utils\n_rebuild_parameter\n", b"\x93"]
 

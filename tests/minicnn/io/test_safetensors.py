@@ -125,7 +125,8 @@ def test_metadata_that_is_not_text(tmp_path, metadata):
     (build(b'{"a":' * 100_000), "the header is not JSON"),
     (build(b'{"a":' + b"9" * 10_000 + b"}"), "the header is not JSON"),
     (build(b'{"a":{},"a":{}}'), "duplicate name 'a' in the header"),
-    (build(b'{"a":{"dtype":"F32","dtype":"F64","shape":[1],"data_offsets":[0,4]}}', bytes(4)), "duplicate name 'dtype'"),
+    (build(b'{"a":{"dtype":"F32","dtype":"F64","shape":[1],"data_offsets":[0,4]}}', bytes(4)),
+     "duplicate name 'dtype'"),
     (build({"a": 3}), "'a' is not described by dtype, shape and data_offsets"),
     (build({"a": {"dtype": "F32"}}), "'a' is not described by dtype, shape and data_offsets"),
     (build({"a": {**entry(), "code": "x"}}, bytes(4)), "'a' is not described by"),
@@ -147,7 +148,8 @@ def test_metadata_that_is_not_text(tmp_path, metadata):
     (build({"__metadata__": {"a": 3}}), "the metadata is not a dictionary of str"),
     (build({"__metadata__": "a"}), "the metadata is not a dictionary of str"),
     ((2**63).to_bytes(8, "little") + b"{}", "header should have 9,223,372,036,854,775,808 bytes"),
-    ((9 * 2**20).to_bytes(8, "little") + b"{" + bytes(9 * 2**20), "the header has 9,437,184 bytes, more than 8,388,608"),
+    ((9 * 2**20).to_bytes(8, "little") + b"{" + bytes(9 * 2**20),
+     "the header has 9,437,184 bytes, more than 8,388,608"),
 ])
 def test_damaged_files(refuses, content, match):
     refuses(content, match)
@@ -171,6 +173,9 @@ def test_hundred_thousand_keys_are_read_or_refused(load, refuses):
 def test_load_safetensors_names_the_file(tmp_path):
     with pytest.raises(CheckpointError, match=r"load_safetensors: .*absent: there is no such file"):
         load_safetensors(tmp_path / "absent")
+    (tmp_path / "w").write_bytes(build(b"[]"))
+    with pytest.raises(CheckpointError, match="the header is not a JSON object"):
+        load_safetensors(tmp_path / "w")
     (tmp_path / "w").write_bytes(b"short")
     with pytest.raises(CheckpointError, match=r"load_safetensors: .*not a safetensors file"):
         load_safetensors(tmp_path / "w")

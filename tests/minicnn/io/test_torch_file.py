@@ -89,7 +89,8 @@ def test_strides_offsets_and_shared_storages(container, torch_files, load):
              "slice": (4, (2, 2, 2), (12, 4, 2)), "broadcast": (5, (3, 2), (0, 0)), "last": (23, (), ()),
              "row": (0, (1, 24), (10**30, 1)), "empty": (24, (0, 3), (3, 1))}
     expected = {"whole": cube, "transposed": cube.transpose(2, 0, 1), "slice": cube[:, 1:, ::2],
-                "broadcast": np.full((3, 2), 5, np.float32), "last": base[23], "row": base[None], "empty": np.empty((0, 3))}
+                "broadcast": np.full((3, 2), 5, np.float32), "last": base[23], "row": base[None],
+                "empty": np.empty((0, 3))}
     got = load(container({name: torch_files.rebuild(block, *view) for name, view in views.items()}))
     assert_same(got, {name: np.array(array, np.float32) for name, array in expected.items()})
 
@@ -113,7 +114,9 @@ def test_checkpoints_are_unwrapped(container, torch_files, load, arrays, key):
     name, call = torch_files.Name, torch_files.Call
     number = call(name("numpy.core.multiarray", "scalar"),
                   (call(name("numpy", "dtype"), ("f8", False, True), (3, "<", None, None, None, -1, -1, 0)), "x"))
-    checkpoint = {"epoch": 90, "arch": "resnet20", "best_prec1": torch_files.tensor(np.float32(71.5), "best"),
+    scheduler = call(name("collections", "defaultdict"), (name("builtins", "list"),))
+    checkpoint = {"epoch": 90, "scheduler": scheduler, "arch": "resnet20",
+                  "best_prec1": torch_files.tensor(np.float32(71.5), "best"),
                   "best_acc": number, "device": call(name("torch", "device"), ("cuda",)), "lr": 0.1, "none": None,
                   "dtype": name("torch", "float32"), "size": call(name("torch", "Size"), ((2, 3),)),
                   "args": call(name("argparse", "Namespace"), (), {"lr": 0.1}), "history": [1, 2.5, (True, -3, 10**15)],
