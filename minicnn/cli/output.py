@@ -53,7 +53,7 @@ def print_json(value):
 
 @contextlib.contextmanager
 def progress(what, total, stderr=True):
-    """A progress bar for `total` steps of work; yields advance(steps=1, note=""). Plain lines now and then without a terminal."""
+    """A progress bar for `total` steps of work; yields advance(steps=1, note=""). Without a terminal a line now and then."""
     out = console(stderr)
     if not out.is_terminal:
         yield _plain_advance(what, total, out)
