@@ -44,9 +44,9 @@ def _log_softmax(x, logp):
         total = 0.0
         for k in range(K):
             total += math.exp(np.float64(x[n, k]) - top)
-        shift = top + math.log(total)
+        rest = x.dtype.type(math.log(total))
         for k in range(K):
-            logp[n, k] = x[n, k] - shift
+            logp[n, k] = (x[n, k] - top) - rest
 
 
 @njit(cache=True, parallel=True)

@@ -1,0 +1,1 @@
+"""The micro-kernel under every fast matrix product, and the sizes it works in on this machine."""
