@@ -46,7 +46,7 @@ class Configuration:
     def from_dict(cls, fields):
         """The configuration that as_dict gave. Raises CheckpointError for anything else."""
         try:
-            fields = dict(fields)
+            fields = {name: value for name, value in fields.items() if name != "preprocessing"}
             if isinstance(fields["recipe"], dict):
                 steps = tuple(tuple(step) for step in fields["recipe"]["augmentation"])
                 fields["recipe"] = Recipe(**{**fields["recipe"], "augmentation": steps})
@@ -108,7 +108,8 @@ def prepare(configuration, *, folder=None, workers=1, **trainer_options):
     schedule, unit, warmup = recipes.build_schedule(recipe, optimizer, -(-batches // configuration.accumulate))
     return Trainer(
         model, loader, testing[0], optimizer, schedule, warmup=warmup, validation_loader=testing[1], folder=folder,
-        configuration=configuration.as_dict(), epochs=recipe.epochs, schedule_unit=unit,
+        configuration={**configuration.as_dict(), "preprocessing": {"mean": list(train.mean), "std": list(train.std)}},
+        epochs=recipe.epochs, schedule_unit=unit,
         label_smoothing=recipe.label_smoothing, accumulate=configuration.accumulate, clip_norm=configuration.clip_norm,
         ema_decay=configuration.ema_decay, recompute_batch_norm=configuration.recompute_batch_norm,
         limit_batches=configuration.limit_batches, **trainer_options)
