@@ -17,7 +17,7 @@ from minicnn.study import bench_cases, figures
 from minicnn.study.compilation import watching
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}     # of the largest value, against the reference in float64
-LEAST_REPEATS = 5
+LEAST_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def bench(op, dtype="float32", seconds=0.5, progress=None, **options):
     """Check and time every rung of an operation's room, forward and backward -> a list of BenchResult.
 
     options: shape and what else the operation takes (see bench_cases.DEFAULTS). Each rung is called for about `seconds`,
-    at least five times. progress(text) is called before each rung. Raises ArgumentError, ShapeError, DTypeError for
+    at least three times. progress(text) is called before each rung. Raises ArgumentError, ShapeError, DTypeError for
     options that do not fit, and BackendError if something is compiled while the clock runs.
     """
     if dtype not in TOLERANCE:
@@ -125,7 +125,6 @@ def _bench_rung(case, rung, direction, expected, tolerance, seconds, below):
 
 def _median_time(run, seconds, what):
     """Median seconds of run(); raises BackendError if Numba compiles anything meanwhile."""
-    run()
     times = []
     with watching() as compilations:
         end = time.perf_counter() + seconds

@@ -40,17 +40,17 @@ class _Stopwatch(Tracer):
             self.rows[self._places.pop(id(op))][3] = seconds
 
 
-def time_layers(model, input_shape, batch=32, repeats=5, progress=None):
+def time_layers(model, input_shape, batch=32, repeats=5, seconds=10.0, progress=None):
     """Time a forward and a backward pass in training mode, op by op -> a list of LayerTime.
 
-    Runs once to warm up (compilation, fresh memory) and then `repeats` times on random images; each op's median is
-    taken by itself. The model's modes, running statistics and gradients stay as they were. progress(done, of) is called
+    Runs once to warm up (compilation, fresh memory) and then `repeats` times on random images, fewer if that takes
+    more than `seconds`; each op's median is taken by itself. The model's modes, running statistics and gradients stay as they were. progress(done, of) is called
     after each pass. Raises ShapeError for an impossible input_shape (channels, height, width).
     """
     shape = check_input_shape(input_shape, batch)
     state = random.get_state()
     image = Tensor(np.random.default_rng(0).standard_normal(shape).astype(dtype_of(model)))
-    passes = []
+    passes, end = [], None
     with preserved(model):
         model.train()
         for i in range(repeats + 1):
@@ -58,6 +58,9 @@ def time_layers(model, input_shape, batch=32, repeats=5, progress=None):
             passes.append(_one_pass(model, image))
             if progress:
                 progress(i + 1, repeats + 1)
+            end = end or time.perf_counter() + seconds
+            if i and time.perf_counter() > end:
+                break
     return [LayerTime(path, operation, *[statistics.median(one[i][column] for one in passes[1:]) for column in (2, 3)])
             for i, (path, operation, *_) in enumerate(passes[0])]
 

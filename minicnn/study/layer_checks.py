@@ -1,0 +1,144 @@
+"""The gradients of a network, layer by layer, at the shapes the network gives them.
+
+Every distinct operation of one training pass (its kind, its arguments, its input shapes) is run again by itself in
+float64 on random inputs, and its gradients are compared with finite differences through minicnn.gradcheck. Maps are cut
+to a few windows, and of each input some elements, drawn at random, are moved: the backward pass itself runs whole.
+"""
+
+import copy
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+import kernels
+from minicnn import gradcheck, ops, random
+from minicnn.autograd import Op, Tensor, apply, observing
+from minicnn.study import figures
+from minicnn.study.trace import Tracer, dtype_of, preserved
+from minicnn.training.evaluate import first_output
+
+SAMPLES = 16        # elements of each input that are moved
+SIDE = 20           # pixels that a map is cut to, if the window allows
+POSITIVE = ("Log", "Power", "Divide")
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One distinct operation: where it runs first, how many of the network's are like it, and the worst element found.
+
+    error: the largest |backward - differences| relative to the larger of the two (not below 1e-3); message: the report
+    of a wrong gradient, "" for a right one.
+    """
+
+    path: str
+    operation: str
+    detail: str
+    alike: int
+    passed: bool
+    error: float
+    message: str
+
+    def as_dict(self):
+        """For JSON."""
+        return asdict(self)
+
+
+class _Collector(Tracer):
+    """The distinct ops of a pass: {signature: [path, op, input shapes, output shape, count]}."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.found = {}
+
+    def forward(self, op, inputs, output, seconds):
+        shapes = tuple(x.shape for x in inputs)
+        entry = self.found.setdefault(_signature(op, shapes), [self.path, op, shapes, output.shape, 0])
+        entry[4] += 1
+
+
+def _signature(op, shapes):
+    """What makes two ops the same computation: kind, plain arguments, shapes; not the key of a random mask."""
+    plain = [(name, repr(value)) for name, value in sorted(vars(op).items())
+             if name not in ("key", "needs") and isinstance(value, int | float | str | tuple | slice)]
+    return type(op).__name__, tuple(plain), shapes
+
+
+def check_layers(model, input_shape, classes=10, samples=SAMPLES, progress=None):
+    """Check each distinct operation of a training pass of two images, the loss included -> a list of LayerCheck.
+
+    The model stays as it was. progress(done, of, check) is called after each.
+    """
+    rng = np.random.default_rng(0)
+    state = random.get_state()
+    collector = _Collector(model)
+    image = Tensor(rng.standard_normal((2, *input_shape)).astype(dtype_of(model)))
+    with preserved(model), observing(collector):
+        model.train()
+        logits = first_output(model(image))
+        ops.cross_entropy(logits, np.arange(2) % logits.shape[1])
+    random.set_state(state)
+    checks = []
+    with kernels.threads.num_threads(1):        # the pieces are too small to share out
+        for path, op, shapes, output_shape, count in collector.found.values():
+            checks.append(_check(path, op, shapes, output_shape, count, samples, rng))
+            if progress:
+                progress(len(checks), len(collector.found), checks[-1])
+    return checks
+
+
+def _check(path, op, shapes, output_shape, count, samples, rng):
+    arrays = [_draw(op, shape, rng) for shape in _cut(op, shapes, output_shape)]
+    places = [rng.choice(a.size, min(samples, a.size), replace=False) for a in arrays]
+
+    def function(*values):
+        return apply(_fresh(op), *[apply(_Place(a, at), v) for a, at, v in zip(arrays, places, values)])
+    report = gradcheck.check(function, [a.reshape(-1)[at] for a, at in zip(arrays, places)])
+    detail = ", ".join(figures.shape(a.shape) for a in arrays)
+    if hasattr(op, "window"):
+        detail += f", stride {op.window.stride_h}"
+    return LayerCheck("loss" if path is None else path, type(op).__name__, detail, count, bool(report),
+                      max((_relative(result) for result in report.results), default=0.0), "" if report else str(report))
+
+
+def _relative(result):
+    if result.analytic is None:
+        return 0.0
+    return abs(result.analytic - result.numeric) / max(abs(result.analytic), abs(result.numeric), 1e-3)
+
+
+class _Place(Op):
+    """An array with some of its elements given: values (k,) -> the array, in place to save copies of large weights."""
+
+    def __init__(self, array, at):
+        self.array, self.at = array, at
+
+    def forward(self, values):
+        self.array.reshape(-1)[self.at] = values
+        return self.array
+
+    def backward(self, gy):
+        return gy.reshape(-1)[self.at]
+
+
+def _fresh(op):
+    """The same op, not yet applied: forward makes what it kept anew."""
+    twin = copy.copy(op)
+    twin.needs = ()
+    return twin
+
+
+def _cut(op, shapes, output_shape):
+    """The shapes with maps cut to what shows the layer's pattern; as they are where the sides depend on each other."""
+    if hasattr(op, "window"):
+        first = [*shapes[0][:2], *[min(side, max(SIDE, extent + 2 * stride)) for side, extent, stride in
+                                   zip(shapes[0][2:], op.window.extent, (op.window.stride_h, op.window.stride_w))]]
+        return [tuple(first), *shapes[1:]]
+    if len(output_shape) == 4 and all(len(shape) < 4 or shape == output_shape for shape in shapes):
+        return [(*shape[:2], *[min(side, SIDE) for side in shape[2:]]) if len(shape) == 4 else shape for shape in shapes]
+    return shapes
+
+
+def _draw(op, shape, rng):
+    if type(op).__name__ in POSITIVE:
+        return rng.uniform(0.5, 2, shape)
+    return rng.standard_normal(shape)

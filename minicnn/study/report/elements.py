@@ -1,0 +1,45 @@
+"""Pieces of HTML text: tables, definition lists, bars, pictures."""
+
+import base64
+import io
+from html import escape
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def table(columns, rows):
+    """An HTML table that scrolls sideways where it is too wide; cells are text unless they are Markup."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{cell if isinstance(cell, Markup) else escape(cell)}</td>" for cell in row) + "</tr>"
+                   for row in rows)
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def pairs(facts):
+    """Names and values as a definition list."""
+    return '<dl class="pairs">' + "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>"
+                                          for name, value in facts) + "</dl>"
+
+
+def fold(title, content):
+    """Content that opens below its title."""
+    return f'<details class="fold"><summary>{escape(title)}</summary>{content}</details>'
+
+
+def bar(shares, number=True):
+    """A bar of {css class: share of 1}, with the sum in percent behind it."""
+    parts = "".join(f'<span class="{css}" style="width:{100 * share:.2f}%"></span>' for css, share in shares.items())
+    text = f"<em>{100 * sum(shares.values()):.1f} %</em>" if number else ""
+    return Markup(f'<span class="share"><span class="bar">{parts}</span>{text}</span>')
+
+
+def picture(image):
+    """The source of an <img> for an image (H, W, C) of uint8: a PNG inside the page."""
+    from PIL import Image
+    out = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(out, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
