@@ -25,4 +25,4 @@ class Recipe:
     initial: str = "He et al. 2015" # how the model's weights start (the model does it)
     dropout: str = "none"           # where and how much (the model does it)
     validation: str = ""            # what the learning rate or the choice of epoch watches
-    notes: str = ""                 # what the paper did that one machine does not (model averaging, …), or a second source's value
+    notes: str = ""                 # what the paper did that the fields do not say, or a second source's value

@@ -95,18 +95,21 @@ def info(name):
     return _infos[name]
 
 
-def check_images(x, model, smallest, why):
-    """Raise ShapeError unless x is (N, model.in_channels, H, W) with H and W of at least `smallest` pixels.
+def check_images(x, model, smallest, why, largest=None):
+    """Raise ShapeError unless x is (N, model.in_channels, H, W), H and W from `smallest` to `largest` pixels.
 
-    why: completes "… is too small:" with the reason, for people.
+    why: completes "… do not fit:" with the reason, for people.
     """
-    name, channels = type(model).__name__, model.in_channels
-    if len(x.shape) != 4 or x.shape[1] != channels:
-        raise ShapeError(f"{name}: images of shape {tuple(x.shape)} are not (N, {channels}, H, W); convert them, or create "
-                         "the model with in_channels=")
-    if min(x.shape[2:]) < smallest:
-        raise ShapeError(f"{name}: an image of {x.shape[2]}x{x.shape[3]} pixels is too small: {why}; the smallest that works "
-                         f"is {smallest}x{smallest}, resize the images")
+    name, channels, shape = type(model).__name__, model.in_channels, tuple(x.shape)
+    if len(shape) != 4 or shape[1] != channels:
+        raise ShapeError(f"{name}: images of shape {shape} are not (N, {channels}, H, W); convert them, or create the model "
+                         "with in_channels=")
+    if min(shape[2:]) < smallest:
+        raise ShapeError(f"{name}: an image of {shape[2]}x{shape[3]} pixels is too small: {why}; the smallest that works is "
+                         f"{smallest}x{smallest}, resize the images")
+    if largest is not None and max(shape[2:]) > largest:
+        raise ShapeError(f"{name}: an image of {shape[2]}x{shape[3]} pixels is too large: {why}; the largest that works is "
+                         f"{largest}x{largest}, resize the images or use models.fully_convolutional(model)")
 
 
 def _natural(name):

@@ -1,49 +1,23 @@
 """Residual networks for CIFAR, and their plain twins: He et al. 2016, section 4.2."""
 
+from dataclasses import replace
+from functools import partial
+
 from minicnn import nn, ops
 from minicnn.errors import ModelError
 from minicnn.models.recipe import Recipe
 from minicnn.models.registry import Published, check_images, register
-from minicnn.models.residual import PadShortcut, check_option, residual_sum, set_survival, shortcut_kind
+from minicnn.models.residual import check_option, make_stage, set_survival
+from minicnn.models.resnet import BasicBlock
 
 RECIPE = Recipe(
     source="He et al. 2016, section 4.2", batch_size=128, epochs=182, lr=0.1, weight_decay=1e-4,
     schedule="multistep", schedule_args={"milestones": [91, 136], "factor": 0.1},
     augmentation=(("pad_crop", 4), ("flip",), ("normalize",)), validation="5,000 of the 50,000 training images",
     notes="64k iterations, the rate divided at 32k and 48k, as epochs of 45,000 images")
-RECIPE_110 = Recipe(
-    **{**vars(RECIPE), "warmup": {"steps": 400, "start": 0.1},
-       "notes": RECIPE.notes + "; the rate starts at 0.01 until the training error is below 80 %, about 400 iterations"})
-
-
-class BasicBlock(nn.Module):
-    """relu(shortcut(x) + bn(conv(relu(bn(conv(x)))))): x (N, C, H, W) -> (N, out_channels, H/stride, W/stride).
-
-    Source: He et al. 2016, figure 2; options A, B, C of the shortcut: section 4.1; "none" leaves it out (a plain network).
-    """
-
-    def __init__(self, in_channels, out_channels, stride, option):
-        super().__init__()
-        self.survival = 1.0
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.kind = shortcut_kind(option, in_channels, out_channels, stride)
-        if self.kind == "pad":
-            self.shortcut = PadShortcut(in_channels, out_channels, stride)
-        elif self.kind == "projection":
-            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
-                                          nn.BatchNorm2d(out_channels))
-
-    def residual(self, x):
-        x = ops.relu(self.bn1(self.conv1(x)))
-        return self.bn2(self.conv2(x))
-
-    def forward(self, x):
-        if self.kind == "none":
-            return ops.relu(self.residual(x))
-        return ops.relu(residual_sum(self, x if self.kind == "identity" else self.shortcut(x), x))
+RECIPE_110 = replace(
+    RECIPE, warmup={"steps": 400, "start": 0.1},
+    notes=RECIPE.notes + "; the rate is 0.01 until the training error is below 80 %, about 400 iterations")
 
 
 class CifarResNet(nn.Module):
@@ -55,15 +29,12 @@ class CifarResNet(nn.Module):
     def __init__(self, blocks, num_classes, option, in_channels):
         super().__init__()
         self.in_channels = in_channels
+        block = partial(BasicBlock, option=option)
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        channels = 16
-        for stage, width in enumerate((16, 32, 64), start=1):
-            layers = nn.Sequential()
-            for i in range(blocks):
-                layers.append(BasicBlock(channels, width, 2 if stage > 1 and i == 0 else 1, option))
-                channels = width
-            setattr(self, f"layer{stage}", layers)
+        self.layer1 = make_stage(block, 16, 16, blocks, stride=1)
+        self.layer2 = make_stage(block, 16, 32, blocks, stride=2)
+        self.layer3 = make_stage(block, 32, 64, blocks, stride=2)
         self.linear = nn.Linear(64, num_classes)
 
     def forward(self, x):
@@ -78,17 +49,18 @@ FACTS = {"paper": "He et al. 2016, Deep residual learning for image recognition"
 FACTS_110 = {**FACTS, "recipes": {"paper": RECIPE_110}}
 
 
-def table6(error):
-    """The error of He et al. 2016, table 6."""
-    return (Published("CIFAR-10+", error, source="table 6"),)
+def error(percent):
+    """An error of He et al. 2016, table 6."""
+    return (Published("CIFAR-10+", percent, source="table 6"),)
 
 
-@register("resnet20", {"depth": 20}, **FACTS, depth=20, params=269_722, macs=40_551_040, published=table6(8.75))
-@register("resnet32", {"depth": 32}, **FACTS, depth=32, params=464_154, macs=68_862_592, published=table6(7.51))
-@register("resnet44", {"depth": 44}, **FACTS, depth=44, params=658_586, macs=97_174_144, published=table6(7.17))
-@register("resnet56", {"depth": 56}, **FACTS, depth=56, params=853_018, macs=125_485_696, published=table6(6.97))
-@register("resnet110", {"depth": 110}, **FACTS_110, depth=110, params=1_727_962, macs=252_887_680, published=table6(6.43))
-@register("resnet1202", {"depth": 1202}, **FACTS_110, depth=1202, params=19_421_274, macs=2_829_238_912, published=table6(7.93))
+@register("resnet20", {"depth": 20}, **FACTS, depth=20, params=269_722, macs=40_551_040, published=error(8.75))
+@register("resnet32", {"depth": 32}, **FACTS, depth=32, params=464_154, macs=68_862_592, published=error(7.51))
+@register("resnet44", {"depth": 44}, **FACTS, depth=44, params=658_586, macs=97_174_144, published=error(7.17))
+@register("resnet56", {"depth": 56}, **FACTS, depth=56, params=853_018, macs=125_485_696, published=error(6.97))
+@register("resnet110", {"depth": 110}, **FACTS_110, depth=110, params=1_727_962, macs=252_887_680, published=error(6.43))
+@register("resnet1202", {"depth": 1202}, **FACTS_110, depth=1202, params=19_421_274, macs=2_829_238_912,
+          published=error(7.93))
 @register("plain20", {"depth": 20, "option": "none"}, **FACTS, depth=20, params=269_722, macs=40_551_040)
 @register("plain32", {"depth": 32, "option": "none"}, **FACTS, depth=32, params=464_154, macs=68_862_592)
 @register("plain44", {"depth": 44, "option": "none"}, **FACTS, depth=44, params=658_586, macs=97_174_144)
