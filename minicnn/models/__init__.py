@@ -7,15 +7,21 @@ classifiers; for others the loss is ops.cross_entropy(model(x), labels, label_sm
 from minicnn.models import (  # noqa: F401 (importing a family registers its presets)
     alexnet,
     alexnet_owt,
+    densenet,
+    fractalnet,
+    googlenet,
+    nin,
+    preact_resnet,
     resnet,
     resnet_cifar,
+    resnext,
+    squeezenet,
     vgg,
+    wide_resnet,
 )
-from minicnn.models import stochastic_depth as _stochastic_depth
 from minicnn.models.classifier import fully_convolutional
 from minicnn.models.recipe import Recipe
 from minicnn.models.registry import ModelInfo, Published, create, info, names
+from minicnn.models.stochastic_depth import with_stochastic_depth
 
-stochastic_depth = _stochastic_depth.stochastic_depth
-
-__all__ = ["ModelInfo", "Published", "Recipe", "create", "fully_convolutional", "info", "names", "stochastic_depth"]
+__all__ = ["ModelInfo", "Published", "Recipe", "create", "fully_convolutional", "info", "names", "with_stochastic_depth"]

@@ -54,7 +54,7 @@ class NIN(nn.Module):
 PAPER = {"paper": "Lin, Chen, Yan 2014, Network in network", "year": 2014}
 
 
-@register("nin_cifar10", **PAPER, input_shape=(3, 32, 32), smallest=5, depth=9, params=966_986, macs=0,
+@register("nin_cifar10", **PAPER, input_shape=(3, 32, 32), smallest=5, depth=9, params=966_986, macs=222_486_528,
           recipes={"paper": RECIPE},
           published=(Published("CIFAR-10+", 8.81, source="table 1"), Published("CIFAR-10", 10.41, source="table 1"),
                      Published("CIFAR-100", 35.68, source="table 2"), Published("SVHN", 2.35, source="table 3")))
@@ -66,7 +66,7 @@ def nin_cifar10(num_classes=10, dropout=0.5, in_channels=3):
         MLPConv(192, (192, 192, num_classes), 3, padding=1)), in_channels, smallest=5)
 
 
-@register("nin_imagenet", **PAPER, input_shape=(3, 224, 224), smallest=51, depth=12, params=7_595_176, macs=0,
+@register("nin_imagenet", **PAPER, input_shape=(3, 224, 224), smallest=51, depth=12, params=7_595_176, macs=969_460_864,
           recipes={"paper": IMAGENET_RECIPE})
 def nin_imagenet(num_classes=1000, dropout=0.5, in_channels=3):
     """The authors' network for ImageNet."""

@@ -121,7 +121,8 @@ def errors(ten_crop, table, one_crop=None):
     return (Published("ImageNet", *one_crop, source="authors' repository, 1 crop"), paper) if one_crop else (paper,)
 
 
-@register("resnet18", {"depth": 18}, **FACTS, depth=18, params=11_689_512, macs=1_814_073_344, published=errors((27.88,), "table 2"))
+@register("resnet18", {"depth": 18}, **FACTS, depth=18, params=11_689_512, macs=1_814_073_344,
+          published=errors((27.88,), "table 2"))
 @register("resnet34", {"depth": 34}, **FACTS, depth=34, params=21_797_672, macs=3_663_761_408,
           published=errors((24.52,), "table 3, B"))
 @register("resnet50", {"depth": 50}, **FACTS, depth=50, params=25_557_032, macs=4_089_184_256,

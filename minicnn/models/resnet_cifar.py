@@ -58,7 +58,8 @@ def error(percent):
 @register("resnet32", {"depth": 32}, **FACTS, depth=32, params=464_154, macs=68_862_592, published=error(7.51))
 @register("resnet44", {"depth": 44}, **FACTS, depth=44, params=658_586, macs=97_174_144, published=error(7.17))
 @register("resnet56", {"depth": 56}, **FACTS, depth=56, params=853_018, macs=125_485_696, published=error(6.97))
-@register("resnet110", {"depth": 110}, **FACTS_110, depth=110, params=1_727_962, macs=252_887_680, published=error(6.43))
+@register("resnet110", {"depth": 110}, **FACTS_110, depth=110, params=1_727_962, macs=252_887_680,
+          published=error(6.43))
 @register("resnet1202", {"depth": 1202}, **FACTS_110, depth=1202, params=19_421_274, macs=2_829_238_912,
           published=error(7.93))
 @register("plain20", {"depth": 20, "option": "none"}, **FACTS, depth=20, params=269_722, macs=40_551_040)

@@ -97,20 +97,28 @@ def preset(configuration, batch_norm=False):
     return {"configuration": configuration, "batch_norm": batch_norm}
 
 
-@register("vgg11", preset("A"), **FACTS, depth=11, params=132_863_336, macs=7_609_090_048, published=errors((29.6, 10.4)))
-@register("vgg11_lrn", preset("A-LRN"), **FACTS, depth=11, params=132_863_336, macs=7_609_090_048, published=errors((29.7, 10.5)))
-@register("vgg13", preset("B"), **FACTS, depth=13, params=133_047_848, macs=11_308_466_176, published=errors((28.7, 9.9)))
-@register("vgg16c", preset("C"), **FACTS, depth=16, params=133_638_952, macs=11_770_888_192, published=errors((27.3, 8.8)))
+@register("vgg11", preset("A"), **FACTS, depth=11, params=132_863_336, macs=7_609_090_048,
+          published=errors((29.6, 10.4)))
+@register("vgg11_lrn", preset("A-LRN"), **FACTS, depth=11, params=132_863_336, macs=7_609_090_048,
+          published=errors((29.7, 10.5)))
+@register("vgg13", preset("B"), **FACTS, depth=13, params=133_047_848, macs=11_308_466_176,
+          published=errors((28.7, 9.9)))
+@register("vgg16c", preset("C"), **FACTS, depth=16, params=133_638_952, macs=11_770_888_192,
+          published=errors((27.3, 8.8)))
 @register("vgg16", preset("D"), **FACTS, depth=16, params=138_357_544, macs=15_470_264_320, published=errors(
     (25.6, 8.1), Published("ImageNet", 24.8, 7.5, "table 4, several scales"),
     Published("ImageNet", 24.4, None, "table 5, dense and multi-crop")))
 @register("vgg19", preset("E"), **FACTS, depth=19, params=143_667_240, macs=19_632_062_464, published=errors(
     (25.5, 8.0), Published("ImageNet", 24.8, 7.5, "table 4, several scales"),
     Published("ImageNet", 24.4, 7.1, "table 5, dense and multi-crop")))
-@register("vgg11_bn", preset("A", True), **FACTS, depth=11, params=132_868_840, macs=7_609_090_048, published=batch_norm_errors(29.63, 10.19))
-@register("vgg13_bn", preset("B", True), **FACTS, depth=13, params=133_053_736, macs=11_308_466_176, published=batch_norm_errors(28.41, 9.63))
-@register("vgg16_bn", preset("D", True), **FACTS, depth=16, params=138_365_992, macs=15_470_264_320, published=batch_norm_errors(26.64, 8.48))
-@register("vgg19_bn", preset("E", True), **FACTS, depth=19, params=143_678_248, macs=19_632_062_464, published=batch_norm_errors(25.78, 8.16))
+@register("vgg11_bn", preset("A", True), **FACTS, depth=11, params=132_868_840, macs=7_609_090_048,
+          published=batch_norm_errors(29.63, 10.19))
+@register("vgg13_bn", preset("B", True), **FACTS, depth=13, params=133_053_736, macs=11_308_466_176,
+          published=batch_norm_errors(28.41, 9.63))
+@register("vgg16_bn", preset("D", True), **FACTS, depth=16, params=138_365_992, macs=15_470_264_320,
+          published=batch_norm_errors(26.64, 8.48))
+@register("vgg19_bn", preset("E", True), **FACTS, depth=19, params=143_678_248, macs=19_632_062_464,
+          published=batch_norm_errors(25.78, 8.16))
 def vgg(configuration, num_classes=1000, batch_norm=False, dropout=0.5, in_channels=3):
     """A column of table 1: configuration "A", "A-LRN", "B", "C", "D" or "E". Raises ModelError for others."""
     if configuration not in CONFIGURATIONS:

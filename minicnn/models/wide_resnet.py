@@ -27,9 +27,11 @@ def errors(cifar10, cifar100):
     return Published("CIFAR-10+", cifar10, source="table 4"), Published("CIFAR-100+", cifar100, source="table 4")
 
 
-@register("wrn_40_4", {"depth": 40, "widen": 4}, **CIFAR, depth=40, params=0, macs=0, published=errors(4.53, 21.18))
-@register("wrn_16_8", {"depth": 16, "widen": 8}, **CIFAR, depth=16, params=0, macs=0, published=errors(4.27, 20.43))
-@register("wrn_28_10", {"depth": 28, "widen": 10}, **CIFAR, depth=28, params=36_479_194, macs=0,
+@register("wrn_40_4", {"depth": 40, "widen": 4}, **CIFAR, depth=40, params=8_949_210, macs=1_298_582_016,
+          published=errors(4.53, 21.18))
+@register("wrn_16_8", {"depth": 16, "widen": 8}, **CIFAR, depth=16, params=10_961_370, macs=1_548_145_664,
+          published=errors(4.27, 20.43))
+@register("wrn_28_10", {"depth": 28, "widen": 10}, **CIFAR, depth=28, params=36_479_194, macs=5_243_328_768,
           published=errors(4.00, 19.25))
 def wide_resnet_cifar(depth, widen, num_classes=10, dropout=0.0, survival=1.0, in_channels=3):
     """WRN-depth-widen for CIFAR, depth 6n+4: pre-activation blocks of 16, 32, 64 times `widen` channels (table 1).
@@ -49,9 +51,9 @@ def wide_bottleneck(in_channels, channels, stride, widen):
     return Bottleneck(in_channels, channels, stride, width=widen * channels)
 
 
-@register("wide_resnet50_2", {"depth": 50}, **IMAGENET, depth=50, params=68_883_240, macs=0,
+@register("wide_resnet50_2", {"depth": 50}, **IMAGENET, depth=50, params=68_883_240, macs=11_398_021_120,
           published=(Published("ImageNet", 21.9, 5.8, "table 8"),))
-@register("wide_resnet101_2", {"depth": 101}, **IMAGENET, depth=101, params=126_886_696, macs=0,
+@register("wide_resnet101_2", {"depth": 101}, **IMAGENET, depth=101, params=126_886_696, macs=22_753_050_624,
           published=(Published("ImageNet", 21.15, 5.72, "torchvision, IMAGENET1K_V1"),))
 def wide_resnet(depth, widen=2, num_classes=1000, survival=1.0, in_channels=3):
     """WRN-depth-widen-bottleneck for ImageNet, depth 50, 101 or 152, as torchvision. Raises ModelError for other depths."""
