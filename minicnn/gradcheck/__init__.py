@@ -6,6 +6,8 @@
     gradcheck.assert_gradients(function, inputs)    # in a test
 """
 
-from minicnn.gradcheck.check import assert_gradients, check, check_model
+from minicnn.gradcheck.check import assert_gradients, check
+from minicnn.gradcheck.model import check_model
+from minicnn.gradcheck.verdict import Verdict
 
-__all__ = ["assert_gradients", "check", "check_model"]
+__all__ = ["Verdict", "assert_gradients", "check", "check_model"]

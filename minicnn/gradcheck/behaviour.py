@@ -1,0 +1,175 @@
+"""More than gradients: what else a forward and backward pass must not do.
+
+Each test returns faults as (kind, text): inputs or the upstream gradient changed, results that a later call overwrites,
+gradients of another shape or dtype, two runs that differ, results that depend on what ran before or on the number of
+threads, a backward that is not linear in the upstream gradient, and a forward that disagrees with the reference rung.
+"""
+
+import contextlib
+
+import numpy as np
+
+import kernels
+from kernels import threads
+from minicnn.gradcheck.subject import BackwardError
+
+AGREE = 1e-10       # of the largest value: a rung against the reference rung, as the tests of the kernels ask for
+
+
+def faults_of(point, v, second):
+    """All faults found at a Point for the upstream gradient v; `second`: another Point of the same subject."""
+    faults = _mutation(point, second, v)
+    with contextlib.suppress(BackwardError):
+        faults += _gradient_forms(point, v)
+        if not faults:
+            faults += _history(point, second, v) + _linearity(point, v) + _threads(point, v)
+    return faults + _reference(point)
+
+
+def unrepeatable(point):
+    """Why two runs of the forward pass differ, or None."""
+    again = np.array(point.subject.value(point.copies()))
+    if again.shape != point.y.shape or not np.array_equal(again, point.y, equal_nan=True):
+        return ("two forward passes on the same input differ; draw random numbers from minicnn.random (the check resets "
+                "it), or seed the generator inside the function")
+    return None
+
+
+def _mutation(point, second, v):
+    """Inputs and the upstream gradient, before and after; the output after another call."""
+    arrays, gy = point.copies(), v.reshape(point.y.shape).copy()
+    y, backward = point.subject.open(arrays)
+    faults = [("input mutated", f"forward changes {name} in place; work on a copy")
+              for name, a, before in zip(point.subject.names, arrays, point.arrays) if not _same(a, before)]
+    faults += [("output aliases input", f"the output shares memory with {name}, so that writing to one changes the other; "
+                "return a copy") for name, a in zip(point.subject.names, arrays)
+               if np.shares_memory(y, a) and not _is_view_op(point.subject) and y.shape == a.shape]
+    kept = y.copy()
+    try:
+        given = gy.copy()
+        backward(given)
+    except BackwardError as error:
+        return faults + [("backward raises", str(error))]
+    if not _same(given, gy):
+        faults.append(("upstream mutated", "backward changes the upstream gradient in place; work on a copy"))
+    if not faults:
+        faults += [("input mutated", f"backward changes {name} in place; work on a copy")
+                   for name, a, before in zip(point.subject.names, arrays, point.arrays) if not _same(a, before)]
+    if second is not None:
+        point.subject.value(second.copies())
+    if not _same(y, kept):
+        faults.append(("output overwritten", "the output changes after it was returned: a buffer is used again by backward "
+                       "or by the next call; return a new array"))
+    return faults
+
+
+def _is_view_op(subject):
+    """Functions of tensors may return an input itself: tensors are never written to."""
+    return hasattr(subject, "function") or type(getattr(subject, "op", None)).__name__ in ("Reshape", "Transpose", "Index")
+
+
+def _gradient_forms(point, v):
+    faults = []
+    for name, a, g in zip(point.subject.names, point.arrays, point.gradients(v)):
+        if g.shape != a.shape:
+            faults.append(("gradient shape", f"the gradient of {name} has shape {g.shape}, not {a.shape}{_hint(g, a)}"))
+        elif g.dtype != a.dtype:
+            faults.append(("gradient dtype", f"the gradient of {name} has dtype {g.dtype}, not {a.dtype}; compute it in "
+                           "the input's dtype"))
+    return faults
+
+
+def _hint(g, a):
+    """What would mend a gradient of the wrong shape."""
+    with contextlib.suppress(ValueError):
+        if np.broadcast_shapes(g.shape, a.shape) == g.shape:
+            return "; sum over the axes that were broadcast"
+    return "; transpose it" if g.shape == a.shape[::-1] else "; reshape it to the input's shape"
+
+
+def _history(point, second, v):
+    """Gradients again, after another input, and with two graphs alive at once: all must agree to the bit."""
+    first = point.gradients(v)
+    if not _all_same(first, point.gradients(v)):
+        factor = _factor(first, point.gradients(v))
+        return [("stale buffer" if factor else "non-deterministic", "two backward passes on the same input differ" + (
+            f" (by the factor {factor:.3g}: a buffer is added to and not cleared)" if factor else ""))]
+    if second is None:
+        return []
+    alone = second.gradients(v)
+    if not _all_same(first, point.gradients(v)):
+        return [("stale buffer", "the gradient depends on the input of an earlier call; keep nothing between calls")]
+    _, backward = point.subject.open(point.copies())
+    _, other = second.subject.open(second.copies())
+    shape = point.y.shape
+    pairs = ((first, backward(v.reshape(shape).copy())), (alone, other(v.reshape(shape).copy())))
+    if not all(_all_same(a, b) for a, b in pairs):
+        return [("stale buffer", "with two forward passes before their backward passes the gradients change: what forward "
+                 "keeps is overwritten by the next call; keep it for each call")]
+    return []
+
+
+def _factor(first, again):
+    """c where again = c · first throughout, else None."""
+    a, b = (np.concatenate([g.ravel() for g in gs]) for gs in (first, again))
+    if not np.any(a):
+        return None
+    c = float(a @ b / (a @ a))
+    return c if np.allclose(b, c * a, rtol=1e-9, atol=0) and abs(c - 1) > 1e-6 else None
+
+
+def _linearity(point, v):
+    """g(1024·v) = 1024·g(v): a power of two, so that nothing rounds."""
+    with np.errstate(all="ignore"):
+        large, usual = point.gradients(1024.0 * v), point.gradients(v)
+        bad = [name for name, a, b in zip(point.subject.names, large, usual)
+               if np.isfinite(b).all() and np.abs(b).max(initial=0) < 1e300
+               and not np.allclose(a, 1024.0 * b, rtol=1e-9, atol=1e-290)]
+    return [("not linear", f"the gradient of {', '.join(bad)} is not proportional to the upstream gradient; backward is a "
+             "product with the Jacobian, nothing in it may clip, round or ignore gy")] if bad else []
+
+
+def _threads(point, v):
+    """One thread against all; only where compiled kernels have run."""
+    if point.threads == 1:
+        return []
+    runs = []
+    for count in (1, point.threads):
+        with threads.num_threads(count):
+            runs.append([np.array(point.subject.value(point.copies())), *point.gradients(v)])
+    if _all_same(*runs):
+        return []
+    return [("depends on threads", f"1 thread and {point.threads} give different results; cut every sum in the "
+             "same way for any number of threads, and let no two write to one place")]
+
+
+def _reference(point):
+    """The forward pass against the reference rungs: a wrong forward with its own right backward passes all differences."""
+    with kernels.using(**dict.fromkeys(kernels.ROOMS, "reference")):
+        expected = np.array(point.subject.value(point.copies()))
+    return disagreement(point, expected, "the reference rung")
+
+
+def disagreement(point, expected, whose):
+    """The fault of a forward pass that does not give the expected values."""
+    expected = np.asarray(expected)
+    if expected.shape != point.y.shape:
+        return [("wrong forward", f"the output has shape {point.y.shape}, {whose} gives {expected.shape}")]
+    with np.errstate(all="ignore"):
+        error = np.abs(expected - point.y)
+    same = (expected == point.y) | (np.isnan(expected) & np.isnan(point.y))
+    limit = AGREE * np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    bad = ~same & ~(error <= limit)
+    if not bad.any():
+        return []
+    at = tuple(int(k) for k in np.argwhere(bad)[0])
+    return [("wrong forward", f"the output at {at} is {point.y[at]:.8g}, {whose} gives {expected[at]:.8g} "
+             f"({bad.sum():,} of {bad.size:,} values differ)")]
+
+
+def _same(a, b):
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def _all_same(first, second):
+    return all(_same(a, b) for a, b in zip(first, second))
