@@ -136,11 +136,14 @@ def table2(cifar10, cifar100):
           published=table2(4.10, 20.20))
 @register("densenet_100_24", {"depth": 100, "growth": 24}, **CIFAR, depth=100, params=27_249_082, macs=6_889_347_744,
           published=table2(3.74, 19.25))
-@register("densenet_bc_100_12", {"depth": 100, "growth": 12, "bc": True}, **CIFAR, depth=100, params=769_162, macs=287_929_692,
+@register("densenet_bc_100_12", {"depth": 100, "growth": 12, "bc": True}, **CIFAR, depth=100,
+          params=769_162, macs=287_929_692,
           published=table2(4.51, 22.27))
-@register("densenet_bc_250_24", {"depth": 250, "growth": 24, "bc": True}, **CIFAR, depth=250, params=15_324_406, macs=5_418_785_724,
+@register("densenet_bc_250_24", {"depth": 250, "growth": 24, "bc": True}, **CIFAR, depth=250,
+          params=15_324_406, macs=5_418_785_724,
           published=table2(3.62, 17.60))
-@register("densenet_bc_190_40", {"depth": 190, "growth": 40, "bc": True}, **CIFAR, depth=190, params=25_624_430, macs=9_301_945_740,
+@register("densenet_bc_190_40", {"depth": 190, "growth": 40, "bc": True}, **CIFAR, depth=190,
+          params=25_624_430, macs=9_301_945_740,
           published=table2(3.46, 17.18))
 def densenet_cifar(depth, growth, bc=False, num_classes=10, dropout=0.0, in_channels=3):
     """Three dense blocks for CIFAR, depth 3n+4; bc: bottlenecks and compression 0.5, depth 6n+4.

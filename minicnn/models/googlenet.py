@@ -138,8 +138,8 @@ class GoogLeNet(nn.Module):
     def forward(self, x):
         with_aux = self.training and self.aux1 is not None
         if with_aux and not self.batch_norm:
-            check_images(x, self, 65, "its auxiliary classifiers pool 5x5 after four halvings")
-        check_images(x, self, 15, "four halvings leave no window of 3x3 pixels")
+            check_images(x, self, 79, "its auxiliary classifiers pool 5x5 after four halvings")
+        check_images(x, self, 31 if self.batch_norm else 47, "its last pooling window finds too few pixels")
         x = self._stem(_to_unit_range(x) if self.transform_input else as_tensor(x))
         x = self.maxpool3(self.inception3b(self.inception3a(x)))
         x = self.inception4a(x)
@@ -176,7 +176,7 @@ FACTS = {"paper": "Szegedy et al. 2015, Going deeper with convolutions", "year":
          "depth": 22, "recipes": {"paper": RECIPE}}
 
 
-@register("googlenet", **FACTS, smallest=65, params=13_378_280, macs=1_582_671_872,
+@register("googlenet", **FACTS, smallest=79, params=13_378_280, macs=1_582_671_872,
           published=(Published("ImageNet", None, 10.07, "table 3, 1 model, 1 crop"),
                      Published("ImageNet", None, 9.15, "table 3, 1 model, 10 crops"),
                      Published("ImageNet", None, 6.67, "table 3, 7 models, 144 crops")))
@@ -185,7 +185,7 @@ def googlenet(num_classes=1000, aux=True, dropout=0.4, aux_dropout=0.7, in_chann
     return GoogLeNet(num_classes, False, aux, dropout, aux_dropout, False, in_channels)
 
 
-@register("googlenet_bn", **FACTS, smallest=15, params=13_004_888, macs=1_498_376_192,
+@register("googlenet_bn", **FACTS, smallest=31, params=13_004_888, macs=1_498_376_192,
           published=(Published("ImageNet", 30.22, 10.47, "torchvision, IMAGENET1K_V1"),))
 def googlenet_bn(num_classes=1000, aux=True, dropout=0.2, aux_dropout=0.7, transform_input=False, in_channels=3):
     """torchvision's network; its pre-trained weights need transform_input=True."""

@@ -54,7 +54,7 @@ class NIN(nn.Module):
 PAPER = {"paper": "Lin, Chen, Yan 2014, Network in network", "year": 2014}
 
 
-@register("nin_cifar10", **PAPER, input_shape=(3, 32, 32), smallest=5, depth=9, params=966_986, macs=222_486_528,
+@register("nin_cifar10", **PAPER, input_shape=(3, 32, 32), smallest=6, depth=9, params=966_986, macs=222_486_528,
           recipes={"paper": RECIPE},
           published=(Published("CIFAR-10+", 8.81, source="table 1"), Published("CIFAR-10", 10.41, source="table 1"),
                      Published("CIFAR-100", 35.68, source="table 2"), Published("SVHN", 2.35, source="table 3")))
@@ -63,10 +63,10 @@ def nin_cifar10(num_classes=10, dropout=0.5, in_channels=3):
     return NIN(nn.Sequential(
         MLPConv(in_channels, (192, 160, 96), 5, padding=2), nn.MaxPool2d(3, 2, ceil_mode=True), nn.Dropout(dropout),
         MLPConv(96, (192, 192, 192), 5, padding=2), nn.MaxPool2d(3, 2, ceil_mode=True), nn.Dropout(dropout),
-        MLPConv(192, (192, 192, num_classes), 3, padding=1)), in_channels, smallest=5)
+        MLPConv(192, (192, 192, num_classes), 3, padding=1)), in_channels, smallest=6)
 
 
-@register("nin_imagenet", **PAPER, input_shape=(3, 224, 224), smallest=51, depth=12, params=7_595_176, macs=969_460_864,
+@register("nin_imagenet", **PAPER, input_shape=(3, 224, 224), smallest=67, depth=12, params=7_595_176, macs=969_460_864,
           recipes={"paper": IMAGENET_RECIPE})
 def nin_imagenet(num_classes=1000, dropout=0.5, in_channels=3):
     """The authors' network for ImageNet."""
@@ -74,4 +74,4 @@ def nin_imagenet(num_classes=1000, dropout=0.5, in_channels=3):
         MLPConv(in_channels, (96, 96, 96), 11, stride=4), nn.MaxPool2d(3, 2),
         MLPConv(96, (256, 256, 256), 5, padding=2), nn.MaxPool2d(3, 2),
         MLPConv(256, (384, 384, 384), 3, padding=1), nn.MaxPool2d(3, 2), nn.Dropout(dropout),
-        MLPConv(384, (1024, 1024, num_classes), 3, padding=1)), in_channels, smallest=51)
+        MLPConv(384, (1024, 1024, num_classes), 3, padding=1)), in_channels, smallest=67)

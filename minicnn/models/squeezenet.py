@@ -76,11 +76,11 @@ FACTS = {"paper": "Iandola et al. 2016, SqueezeNet: AlexNet-level accuracy with 
          "depth": 18, "input_shape": (3, 224, 224), "recipes": {"paper": RECIPE}}
 
 
-@register("squeezenet1_0", **FACTS, smallest=21, params=1_248_424, macs=818_924_576,
+@register("squeezenet1_0", **FACTS, smallest=29, params=1_248_424, macs=818_924_576,
           published=(Published("ImageNet", 42.5, 19.7, "table 2"),))
-@register("squeezenet1_0_simple_bypass", {"bypass": "simple"}, **FACTS, smallest=21, params=1_248_424, macs=818_924_576,
+@register("squeezenet1_0_simple_bypass", {"bypass": "simple"}, **FACTS, smallest=29, params=1_248_424, macs=818_924_576,
           published=(Published("ImageNet", 39.6, 17.5, "table 3"),))
-@register("squeezenet1_0_complex_bypass", {"bypass": "complex"}, **FACTS, smallest=21, params=1_589_672, macs=1_165_298_720,
+@register("squeezenet1_0_complex_bypass", {"bypass": "complex"}, **FACTS, smallest=29, params=1_589_672, macs=1_165_298_720,
           published=(Published("ImageNet", 41.2, 18.0, "table 3"),))
 def squeezenet1_0(num_classes=1000, bypass="none", dropout=0.5, classifier_padding=0, in_channels=3):
     """SqueezeNet v1.0. bypass: "none", "simple" (around fire3, 5, 7, 9) or "complex" (with convolutions around the others).
@@ -93,10 +93,10 @@ def squeezenet1_0(num_classes=1000, bypass="none", dropout=0.5, classifier_paddi
     f = fires(bypass)
     features = [nn.Conv2d(in_channels, 96, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), *f[:3],
                 nn.MaxPool2d(3, 2, ceil_mode=True), *f[3:7], nn.MaxPool2d(3, 2, ceil_mode=True), f[7]]
-    return SqueezeNet(features, num_classes, dropout, classifier_padding, smallest=21)
+    return SqueezeNet(features, num_classes, dropout, classifier_padding, smallest=29)
 
 
-@register("squeezenet1_1", **FACTS, smallest=17, params=1_235_496, macs=349_151_936,
+@register("squeezenet1_1", **FACTS, smallest=25, params=1_235_496, macs=349_151_936,
           published=(Published("ImageNet", 41.82, 19.38, "torchvision, IMAGENET1K_V1"),))
 def squeezenet1_1(num_classes=1000, dropout=0.5, in_channels=3):
     """SqueezeNet v1.1 of the authors' repository: the same accuracy with 2.4 times less computation."""
@@ -104,4 +104,4 @@ def squeezenet1_1(num_classes=1000, dropout=0.5, in_channels=3):
     f[0] = Fire(64, 16, 64, 64)
     pools = [nn.MaxPool2d(3, 2, ceil_mode=True) for _ in range(3)]
     features = [nn.Conv2d(in_channels, 64, 3, 2), nn.ReLU(), pools[0], *f[:2], pools[1], *f[2:4], pools[2], *f[4:]]
-    return SqueezeNet(features, num_classes, dropout, 0, smallest=17)
+    return SqueezeNet(features, num_classes, dropout, 0, smallest=25)
