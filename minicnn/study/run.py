@@ -11,7 +11,7 @@ from minicnn import data, models
 from minicnn.study import machine
 from minicnn.study.bench import bench
 from minicnn.study.heaviest import heaviest_shapes
-from minicnn.study.layer_checks import check_layers
+from minicnn.study.layer_checks import SECONDS, check_layers
 from minicnn.study.summary import Summary, summary
 from minicnn.study.timing import time_layers
 from minicnn.training import recipes
@@ -115,7 +115,7 @@ class Listener:
 
 
 def _gradients(study, model, input_shape, quick, step):
-    study.checks = check_layers(model, input_shape, samples=4 if quick else 16,
+    study.checks = check_layers(model, input_shape, seconds=0.05 if quick else SECONDS,
                                 progress=lambda done, of, check: step(done, of, f"{check.operation} {check.path}"))
 
 

@@ -44,8 +44,9 @@ def time_layers(model, input_shape, batch=32, repeats=5, seconds=10.0, progress=
     """Time a forward and a backward pass in training mode, op by op -> a list of LayerTime.
 
     Runs once to warm up (compilation, fresh memory) and then `repeats` times on random images, fewer if that takes
-    more than `seconds`; each op's median is taken by itself. The model's modes, running statistics and gradients stay as they were. progress(done, of) is called
-    after each pass. Raises ShapeError for an impossible input_shape (channels, height, width).
+    more than `seconds`; each op's median is taken by itself. The model's modes, running statistics and gradients stay as
+    they were. progress(done, of) is called after each pass.
+    Raises ShapeError for an impossible input_shape (channels, height, width).
     """
     shape = check_input_shape(input_shape, batch)
     state = random.get_state()

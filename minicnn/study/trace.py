@@ -2,6 +2,7 @@
 
 import contextlib
 
+from minicnn import random
 from minicnn.errors import ShapeError
 
 
@@ -27,7 +28,8 @@ class Tracer:
 
 @contextlib.contextmanager
 def preserved(model):
-    """Leave the modes, buffers and gradients of a model as they were before this with-block."""
+    """Leave the modes, buffers and gradients of a model, and minicnn.random, as they were before this with-block."""
+    state = random.get_state()
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(module, key, array, array.copy()) for module in model.modules()
                for key, array in module._buffers.items() if array is not None]
@@ -35,6 +37,7 @@ def preserved(model):
     try:
         yield model
     finally:
+        random.set_state(state)
         for module, training in modes:
             module.training = training
         for module, key, array, before in buffers:

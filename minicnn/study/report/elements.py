@@ -2,20 +2,22 @@
 
 import base64
 import io
+import re
 from html import escape
+
+NUMBER = re.compile(r"(x )?[\d.,e+-]*( ?(%|µs|ms|s|min)( \(cache\))?)?")     # columns of these align to the right
 
 
 class Markup(str):
     """Text that is HTML already."""
 
-    __slots__ = ()
-
 
 def table(columns, rows):
     """An HTML table that scrolls sideways where it is too wide; cells are text unless they are Markup."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{cell if isinstance(cell, Markup) else escape(cell)}</td>" for cell in row) + "</tr>"
-                   for row in rows)
+    css = [' class="number"' if all(NUMBER.fullmatch(row[i]) for row in rows) else "" for i in range(len(columns))]
+    head = "".join(f"<th{kind}>{escape(column)}</th>" for column, kind in zip(columns, css))
+    body = "".join("<tr>" + "".join(f"<td{kind}>{cell if isinstance(cell, Markup) else escape(cell)}</td>"
+                                    for cell, kind in zip(row, css)) + "</tr>" for row in rows)
     return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

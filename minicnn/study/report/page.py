@@ -53,7 +53,7 @@ def _milliseconds(seconds):
 
 def _header(study):
     info, found = study.info, study.summary
-    source = f"{info.paper} ({info.year})" if info else "a network of your own"
+    source = info.paper if info else "A network of your own"
     published = f" Published error: {'; '.join(map(str, info.published))}." if info and info.published else ""
     tiles = [("parameters", figures.count(found.parameters), f"{found.parameters:,}"),
              ("MACs an image", figures.count(found.macs), f"at {figures.shape(found.input_shape)}"),
@@ -67,7 +67,7 @@ def _header(study):
         tiles.append(("training speed", f"{study.batch / seconds:.0f}", f"images a second, batch {study.batch}"))
     if study.history and "test_accuracy" in study.history[-1]:
         tiles.append(("test accuracy", f"{100 * study.history[-1]['test_accuracy']:.1f} %",
-                      f"{study.data}, {len(study.history)} epochs"))
+                      f"{study.data}, after epoch {len(study.history)}"))
     boxes = "".join(f'<div class="tile"><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>'
                     for name, value, note in tiles)
     return (f"<p class=\"kicker\">minicnn study</p><h1>{escape(study.name)}</h1><p class=\"source\">{escape(source)}."

@@ -70,7 +70,7 @@ def joined_times(study):
 
 def _training_only(study):
     """LayerTimes of what evaluation does not run: dropout, auxiliary classifiers."""
-    left = Counter((row.path, row.operation) for row in study.summary.rows if row.output_shape)
+    left = Counter((row.path, row.operation) for row in study.summary.rows)
     for layer in study.times:
         if left[layer.path, layer.operation]:
             left[layer.path, layer.operation] -= 1
