@@ -22,7 +22,7 @@ def faults_of(point, v, second):
     with contextlib.suppress(BackwardError):
         faults += _gradient_forms(point, v)
         if not faults:
-            faults += _history(point, second, v) + _linearity(point, v) + _threads(point, v)
+            faults += _history(point, second, v) or _linearity(point, second, v) or _threads(point, v)
     return faults + _reference(point)
 
 
@@ -89,9 +89,10 @@ def _hint(g, a):
 
 def _history(point, second, v):
     """Gradients again, after another input, and with two graphs alive at once: all must agree to the bit."""
-    first = point.gradients(v)
-    if not _all_same(first, point.gradients(v)):
-        factor = _factor(first, point.gradients(v))
+    first, again = point.gradients(v), point.gradients(v)
+    if not _all_same(first, again):
+        factors = [_factor(a, b) for a, b in zip(first, again)]
+        factor = next((c for c in factors if c and c != 1), None) if all(factors) else None
         return [("stale buffer" if factor else "non-deterministic", "two backward passes on the same input differ" + (
             f" (by the factor {factor:.3g}: a buffer is added to and not cleared)" if factor else ""))]
     if second is None:
@@ -111,22 +112,32 @@ def _history(point, second, v):
 
 def _factor(first, again):
     """c where again = c · first throughout, else None."""
-    a, b = (np.concatenate([g.ravel() for g in gs]) for gs in (first, again))
-    if not np.any(a):
-        return None
-    c = float(a @ b / (a @ a))
-    return c if np.allclose(b, c * a, rtol=1e-9, atol=0) and abs(c - 1) > 1e-6 else None
+    a, b = first.ravel(), again.ravel()
+    if np.array_equal(a, b):
+        return 1.0
+    c = float(a @ b / (a @ a)) if np.any(a) else 0.0
+    return c if np.allclose(b, c * a, rtol=1e-9, atol=0) else None
 
 
-def _linearity(point, v):
+def _linearity(point, second, v):
     """g(1024·v) = 1024·g(v): a power of two, so that nothing rounds."""
+    faults = []
     with np.errstate(all="ignore"):
         large, usual = point.gradients(1024.0 * v), point.gradients(v)
-        bad = [name for name, a, b in zip(point.subject.names, large, usual)
-               if np.isfinite(b).all() and np.abs(b).max(initial=0) < 1e300
-               and not np.allclose(a, 1024.0 * b, rtol=1e-9, atol=1e-290)]
-    return [("not linear", f"the gradient of {', '.join(bad)} is not proportional to the upstream gradient; backward is a "
-             "product with the Jacobian, nothing in it may clip, round or ignore gy")] if bad else []
+        for i, (name, a, b) in enumerate(zip(point.subject.names, large, usual)):
+            in_range = np.isfinite(b).all() and np.abs(b).max(initial=0) < 1e300
+            if not in_range or np.allclose(a, 1024.0 * b, rtol=1e-9, atol=1e-290):
+                continue
+            if not _same(a, b):
+                faults.append(("not linear", f"the gradient of {name} is not proportional to the upstream gradient; backward "
+                               "is a product with the Jacobian, nothing in it may clip, round or add to gy"))
+            elif second is not None and _same(second.gradients(v)[i], b):
+                faults.append(("stale buffer", f"the gradient of {name} never changes, whatever the inputs and the upstream "
+                               "gradient are: it was kept from the first call"))
+            else:
+                faults.append(("upstream gradient", f"the gradient of {name} does not depend on the upstream gradient; "
+                               "multiply by it"))
+    return faults
 
 
 def _threads(point, v):

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minicnn.gradcheck.point import Point, direction
+
 FITS = 1e-6         # of the largest value
 
 
@@ -29,6 +31,7 @@ class Evidence:
 
     def __init__(self, point, found, others):
         self.x, self.y, self.g = point.arrays[found.i], point.y, np.array(found.gradient, np.float64)
+        self.point, self.i = point, found.i
         self.v = found.v.reshape(point.y.shape)
         # An element that is not settled (a kink, a large numeric error) neither supports a hypothesis nor speaks against it.
         usable = [m for m in found.elements if m.slopes is not None and not m.numeric.kink and math.isfinite(m.numeric.error)]
@@ -80,7 +83,7 @@ def diagnose(point, found, others=()):
         return Diagnosis("not finite", f"{bad:,} of {found.gradient.size:,} gradients are NaN or infinite")
     with np.errstate(all="ignore"):
         evidence = Evidence(point, found, others)
-        if not evidence.which.size and not evidence.projections:
+        if not evidence.wrong.any() and all(p.verdict == "right" for p in evidence.projections):
             return None
         for hypothesis in HYPOTHESES:
             fitting = hypothesis(evidence)
@@ -100,7 +103,7 @@ def _factor(e):
     if not e.which.size:
         a, n = (np.array([p.analytic if side else p.numeric.value for p in e.projections]) for side in (1, 0))
     c = _least_squares(a, n)
-    if c is None or not e.mended_by(e.g / c):
+    if c is None or abs(c - 1) < 1e-5 or not e.mended_by(e.g / c):
         return None
     if abs(c + 1) < 1e-5:
         return Diagnosis("sign", "the gradient has the wrong sign")
@@ -131,6 +134,8 @@ def _least_squares(a, n):
 
 
 def _transposed(e):
+    if e.x.size == e.y.size and e.mended_by(e.g.reshape(e.y.shape, order="F").reshape(e.x.shape)):
+        return Diagnosis("transposed axes", "right when read in column-major order")
     for axes in itertools.permutations(range(e.x.ndim)):
         if list(axes) == sorted(axes):
             continue
@@ -239,12 +244,12 @@ def _summed(n, shape):
 
 def _cross_term(e):
     """The parts of the Jacobian that couple different channels, images or positions, left out altogether or in part."""
+    if e.y.ndim != e.x.ndim or not e.which.size or _is_elementwise(e):
+        return None
     if e.y.shape == e.x.shape:
         found = _statistics_as_constants(e)
         if found:
             return found
-    if e.y.ndim != e.x.ndim or not e.which.size:
-        return None
     inside, outside = np.unravel_index(e.which, e.x.shape), np.indices(e.y.shape).reshape(e.y.ndim, -1)
     offsets = [outside[k][None, :] - np.asarray(inside[k])[:, None] for k in range(e.y.ndim)]
     same = np.all([o == 0 for o in offsets], axis=0)
@@ -265,33 +270,96 @@ def _cross_term(e):
 
 
 def _statistics_as_constants(e):
-    """y = x · a + b with a and b that depend on x, differentiated as if they did not: g/v is y/x, or one number a channel."""
-    g, v, x, y = e.g, e.v, e.x, e.y
-    if e.wrong.any():
-        for text, model in (("g = gy · y / x", v * y / x), ("g = gy · y", v * y), ("g = gy", v)):
-            if np.allclose(g, model, rtol=1e-6, atol=0):
-                return Diagnosis("dropped cross term", f"{text}: the normaliser is taken for a constant, the terms through it "
-                                 "are left out")
-        ratio = g / v
-        for axis in range(g.ndim):
-            others = tuple(k for k in range(g.ndim) if k != axis)
-            if others and math.prod(g.shape[k] for k in others) > 2 and np.all(
-                    np.ptp(ratio, axis=others) <= 1e-6 * np.abs(ratio).max(others)):
-                return Diagnosis("dropped cross term", f"gradient over upstream is one number for each index of axis {axis}: "
-                                 "mean and variance are taken for constants")
+    """y = x · a + b with a and b that depend on x, differentiated as if they did not, or by another factor than 1."""
+    for text, model in (("gy · y / x", e.v * e.y / e.x), ("gy", e.v), ("gy · y", e.v * e.y)):
+        own = model.ravel()[e.which]
+        if np.allclose(e.measured(), own, rtol=FITS, atol=0):
+            return Diagnosis("dropped cross term", f"the gradient is {text}: what normalises is taken for a constant, the "
+                             "terms through it are left out")
+        c = _least_squares(e.measured() - own, e.n - own)
+        if c is not None and abs(c - 1) > 1e-5 and e.agrees(e.measured(), own + c * (e.n - own)):
+            kind = "sign" if abs(c + 1) < 1e-5 else "constant factor"
+            return Diagnosis(kind, f"beside {text} all terms are {c:.6g} times the right ones")
+    return _statistics_term(e)
+
+
+def _statistics_term(e):
+    """The error is, for each index of one axis, one number (a term through the mean) or a + b · x (through the variance)."""
+    error, x, places = e.measured() - e.n, e.x.ravel()[e.which], np.unravel_index(e.which, e.x.shape)
+    largest = np.abs(error).max(initial=0)
+    for axis in range(e.x.ndim):
+        fits = []
+        for k in range(e.x.shape[axis]):
+            here = places[axis] == k
+            if here.sum() < 4:
+                break
+            constant = np.ptp(error[here]) <= 1e-5 * largest
+            line = np.polynomial.polynomial.Polynomial.fit(x[here], error[here], 1)(x[here]) if np.ptp(x[here]) else 0
+            fits.append((constant, np.abs(error[here] - line).max() <= 1e-5 * largest))
+        if len(fits) == e.x.shape[axis] and all(line for _, line in fits):
+            which = "one number, a term through the mean" if all(constant for constant, _ in fits) else (
+                "a + b · x, terms through the mean and the variance")
+            return Diagnosis("dropped cross term", f"the error is, for each index of axis {axis}, {which}")
     return None
+
+
+def _is_elementwise(e):
+    """Whether each output depends on its own input alone."""
+    if e.y.shape != e.x.shape or not e.which.size:
+        return False
+    own = np.arange(e.v.size)[None, :] == e.which[:, None]
+    return not np.any(e.columns[~own])
 
 
 def _elementwise(e):
     """Another factor for each element: x, y, or a number that depends on one axis alone."""
     factors = [("x", e.x), ("1/x", 1 / e.x), ("2x", 2 * e.x), ("|x|", np.abs(e.x))]
     if e.y.shape == e.x.shape:
-        factors += [("y", e.y), ("1/y", 1 / e.y), ("the upstream gradient", e.v), ("1 - y", 1 - e.y)]
+        factors += [("y", e.y), ("1/y", 1 / e.y), ("y/x", e.y / e.x), ("x/y", e.x / e.y), ("1 - y", 1 - e.y)]
     for name, factor in factors:
         for mended, text in ((e.g / factor, "too many"), (e.g * factor, "missing")):
             if e.mended_by(mended):
                 return Diagnosis("elementwise factor", f"the factor {name} is {text}")
+    if _is_elementwise(e):
+        for name, factor in (("x", e.x), ("y", e.y), ("1", np.ones(e.x.shape)), ("max(x, 0)", np.maximum(e.x, 0))):
+            if np.allclose(e.measured(), (e.v * factor).ravel()[e.which], rtol=FITS, atol=0):
+                return Diagnosis("elementwise factor", f"the slope is taken for {name}: the gradient is gy · {name}")
     return _factor_along_axis(e) if e.full else None
+
+
+def _other_values(e):
+    """Right for other values of another input: turned round, with its axes swapped, or 1."""
+    rng = np.random.default_rng(0)
+    lines = [direction(e.x, rng) for _ in range(2)]
+    for j, other in enumerate(e.point.arrays):
+        if j == e.i or not other.size:
+            continue
+        name = e.point.subject.names[j]
+        for kind, text, changed in _variants(other):
+            try:
+                point = Point(e.point.subject, [*e.point.arrays[:j], changed, *e.point.arrays[j + 1:]])
+            except Exception:       # whatever the function says to values that it was not made for
+                continue
+            if point.y.shape == e.y.shape and all(_agree_along(e, point, d) for d in lines):
+                return Diagnosis(kind, f"right if {name} were {text}")
+    return None
+
+
+def _agree_along(e, point, d):
+    numeric = float(e.v.ravel() @ point.along(e.i, d).value)
+    return abs((e.g * d).sum() - numeric) <= FITS * np.linalg.norm(e.g * d)
+
+
+def _variants(other):
+    """(kind, text, values) that a slip may have put in the place of an input."""
+    yield "elementwise factor", "1", np.ones_like(other)
+    yield "elementwise factor", "its square", other * other
+    for axes in _axes_of(other)[:15]:
+        yield "flipped axes", f"reversed along axes {axes}", np.flip(other, axes).copy()
+    for axes in itertools.permutations(range(other.ndim)):
+        swapped = other.transpose(axes)
+        if swapped.shape == other.shape and list(axes) != sorted(axes):
+            yield "transposed axes", f"transposed by {axes}", swapped.copy()
 
 
 def _factor_along_axis(e):
@@ -347,18 +415,39 @@ def _rounded(e):
     return None
 
 
+def _mask(e):
+    """Zero where it should not be, or the other way round."""
+    a, n = e.measured()[e.wrong], e.n[e.wrong]
+    if not a.size:
+        return None
+    lost, extra = (a == 0) & (n != 0), (n == 0) & (a != 0)
+    if lost.all() and _place(e):
+        return Diagnosis("missing part", f"the gradient is zero for {len(a):,} elements{_place(e)}, where it should not be: a "
+                         "border, a tap or a slice is lost")
+    if (lost | extra).mean() >= 0.5:
+        return Diagnosis("mask", f"{int(extra.sum()):,} elements get a gradient that should be zero, {int(lost.sum()):,} get "
+                         "none that should: another mask, or another place, than in forward")
+    return None
+
+
+def _overwritten(e):
+    """Of the outputs that an element goes into only one counts."""
+    terms = (e.columns * e.v.ravel())[e.wrong]
+    a = e.measured()[e.wrong]
+    several = (terms != 0).sum(1) >= 2
+    near = np.abs(terms - a[:, None]) <= FITS * np.abs(e.n).max(initial=0)
+    if len(a) and several.all() and (near & (terms != 0)).any(1).all():
+        return Diagnosis("missing sum", f"where an element goes into several outputs only one of them counts ({len(a):,} "
+                         "elements): overwritten, not added")
+    return None
+
+
 def _part(e):
     """One of the simple bugs, in one part of the array."""
     if not e.wrong.any() or e.wrong.all():
         return None
     a, n = e.measured()[e.wrong], e.n[e.wrong]
     where = _place(e)
-    if not np.any(a):
-        kind = "missing part" if where else "mask"
-        return Diagnosis(kind, f"the gradient is zero for {len(a):,} elements{where}, where it should not be: a border, a tap "
-                         "or a mask is lost")
-    if not np.any(n):
-        return Diagnosis("mask", f"{len(a):,} elements{where} get a gradient that should be zero: another mask than in forward")
     c = _least_squares(a, n)
     if c is not None and len(a) > 1 and np.allclose(a, c * n, rtol=0, atol=FITS * np.abs(n).max()):
         kind = "sign" if abs(c + 1) < 1e-5 else "constant factor"
@@ -378,5 +467,5 @@ def _place(e):
     return ""
 
 
-HYPOTHESES = (_zero, _factor, _wrong_argument, _transposed, _flipped, _upstream_ignored, _missing_sum, _cross_term, _shifted,
-              _permuted, _elementwise, _extra_term, _rounded, _part)
+HYPOTHESES = (_zero, _factor, _wrong_argument, _transposed, _flipped, _upstream_ignored, _missing_sum, _rounded, _shifted,
+              _mask, _overwritten, _cross_term, _permuted, _part, _elementwise, _extra_term, _other_values)

@@ -11,7 +11,7 @@ import inspect
 import numpy as np
 
 from minicnn import ops, random
-from minicnn.autograd import Op, Tensor, no_grad
+from minicnn.autograd import Op, Tensor, apply, no_grad
 from minicnn.errors import ArgumentError
 
 
@@ -49,6 +49,8 @@ class FunctionSubject:
         """(y, backward): backward may be called once."""
         with np.errstate(all="ignore"):
             outputs, tensors = self._call(arrays)
+            probe = _Probe()
+            outputs[0] = apply(probe, outputs[0])
 
         def backward(gy):
             for tensor in tensors:
@@ -58,6 +60,8 @@ class FunctionSubject:
                     _backward(outputs, gy)
             except Exception as error:
                 raise BackwardError(error) from error
+            if probe.changed():
+                gy[...] = np.nan
             return [np.zeros_like(a) if t.grad is None else t.grad for a, t in zip(arrays, tensors)]
         return _joined([y.data for y in outputs]), backward
 
@@ -95,6 +99,23 @@ class FunctionSubject:
         self.restore()
         for parameter, data, grad, requires_grad in self.saved:
             parameter.data, parameter.grad, parameter.requires_grad = data, grad, requires_grad
+
+
+class _Probe(Op):
+    """The identity, on top of a function: sees whether the backward pass below it writes to what it is given."""
+
+    given = None
+
+    def forward(self, y):
+        return y
+
+    def backward(self, gy):
+        self.given, self.before = gy.copy(), gy.copy()
+        return self.given
+
+    def changed(self):
+        """Whether it was written to."""
+        return self.given is not None and not np.array_equal(self.given, self.before, equal_nan=True)
 
 
 class PairSubject:
