@@ -81,7 +81,8 @@ class _Sweep:
     def _add(self, step, plus, minus):
         self.level += 1
         size = np.maximum(np.maximum(np.abs(plus), np.abs(minus)), np.abs(self.y0))
-        noise = (2.0 ** -51 * size + 1e-322) / step
+        moved = (plus != self.y0) | (minus != self.y0)
+        noise = np.where(moved, 2.0 ** -51 * size + 1e-322, 0.0) / step     # what does not move at all is sure
         self.floor = noise + 2.0 ** -51 * self.largest / step
         central = (plus - minus) / (2 * step)
         right, left = (plus - self.y0) / step, (self.y0 - minus) / step

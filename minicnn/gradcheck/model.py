@@ -9,7 +9,7 @@ from minicnn.autograd import observing
 from minicnn.errors import ArgumentError
 from minicnn.gradcheck.audit import judge_line
 from minicnn.gradcheck.check import check_subject
-from minicnn.gradcheck.point import Point, direction, upstream
+from minicnn.gradcheck.point import Point, direction, generator, upstream
 from minicnn.gradcheck.report import Report, Result
 from minicnn.gradcheck.subject import BackwardError, FunctionSubject, OpSubject
 from minicnn.gradcheck.verdict import PASSED, Verdict
@@ -28,7 +28,7 @@ def check_model(model, x, loss=None, seconds=SECONDS, seed=0):
     """
     if not hasattr(model, "named_modules"):
         raise ArgumentError(f"check_model: {type(model).__name__} is not a Module; use check(function, inputs) for functions")
-    start, rng = time.perf_counter(), np.random.default_rng(seed)
+    start, rng = time.perf_counter(), generator(seed)
     saved = _Saved(model)
     try:
         model.astype("float64")
