@@ -20,9 +20,10 @@ def faults_of(point, v, second):
     """All faults found at a Point for the upstream gradient v; `second`: another Point of the same subject."""
     faults = _mutation(point, second, v)
     with contextlib.suppress(BackwardError):
-        faults += _gradient_forms(point, v)
+        first = point.gradients(v)
+        faults += _gradient_forms(point, first)
         if not faults:
-            faults += _history(point, second, v) or _linearity(point, second, v) or _threads(point, v)
+            faults += _history(point, second, v, first) or _linearity(point, second, v, first) or _threads(point, v, first)
     return faults + _reference(point)
 
 
@@ -68,9 +69,9 @@ def _is_view_op(subject):
     return hasattr(subject, "function") or type(getattr(subject, "op", None)).__name__ in ("Reshape", "Transpose", "Index")
 
 
-def _gradient_forms(point, v):
+def _gradient_forms(point, gradients):
     faults = []
-    for name, a, g in zip(point.subject.names, point.arrays, point.gradients(v)):
+    for name, a, g in zip(point.subject.names, point.arrays, gradients):
         if g.shape != a.shape:
             faults.append(("gradient shape", f"the gradient of {name} has shape {g.shape}, not {a.shape}{_hint(g, a)}"))
         elif g.dtype != a.dtype:
@@ -87,9 +88,9 @@ def _hint(g, a):
     return "; transpose it" if g.shape == a.shape[::-1] else "; reshape it to the input's shape"
 
 
-def _history(point, second, v):
+def _history(point, second, v, first):
     """Gradients again, after another input, and with two graphs alive at once: all must agree to the bit."""
-    first, again = point.gradients(v), point.gradients(v)
+    again = point.gradients(v)
     if not _all_same(first, again):
         factors = [_factor(a, b) for a, b in zip(first, again)]
         factor = next((c for c in factors if c and c != 1), None) if all(factors) else None
@@ -98,15 +99,13 @@ def _history(point, second, v):
     if second is None:
         return []
     alone = second.gradients(v)
-    if not _all_same(first, point.gradients(v)):
-        return [("stale buffer", "the gradient depends on the input of an earlier call; keep nothing between calls")]
     _, backward = point.subject.open(point.copies())
     _, other = second.subject.open(second.copies())
     shape = point.y.shape
     pairs = ((first, backward(v.reshape(shape).copy())), (alone, other(v.reshape(shape).copy())))
     if not all(_all_same(a, b) for a, b in pairs):
-        return [("stale buffer", "with two forward passes before their backward passes the gradients change: what forward "
-                 "keeps is overwritten by the next call; keep it for each call")]
+        return [("stale buffer", "the gradients change when another input is passed forward in between: what forward keeps "
+                 "outlives its call or is overwritten by the next; keep it for each call")]
     return []
 
 
@@ -119,11 +118,11 @@ def _factor(first, again):
     return c if np.allclose(b, c * a, rtol=1e-9, atol=0) else None
 
 
-def _linearity(point, second, v):
+def _linearity(point, second, v, usual):
     """g(1024·v) = 1024·g(v): a power of two, so that nothing rounds."""
     faults = []
     with np.errstate(all="ignore"):
-        large, usual = point.gradients(1024.0 * v), point.gradients(v)
+        large = point.gradients(1024.0 * v)
         for i, (name, a, b) in enumerate(zip(point.subject.names, large, usual)):
             in_range = np.isfinite(b).all() and np.abs(b).max(initial=0) < 1e300
             if not in_range or np.allclose(a, 1024.0 * b, rtol=1e-9, atol=1e-290):
@@ -140,18 +139,17 @@ def _linearity(point, second, v):
     return faults
 
 
-def _threads(point, v):
+def _threads(point, v, first):
     """One thread against all; only where compiled kernels have run."""
     if point.threads == 1:
         return []
-    runs = []
-    for count in (1, point.threads):
-        with threads.num_threads(count):
-            runs.append([np.array(point.subject.value(point.copies())), *point.gradients(v)])
-    if _all_same(*runs):
+    count = point.threads if point.small else 1         # the other number than the one in use
+    with threads.num_threads(count):
+        other = [np.array(point.subject.value(point.copies())), *point.gradients(v)]
+    if _all_same([point.y, *first], other):
         return []
-    return [("depends on threads", f"1 thread and {point.threads} give different results; cut every sum in the "
-             "same way for any number of threads, and let no two write to one place")]
+    return [("depends on threads", f"1 thread and {point.threads} give different results; cut every sum in the same way for "
+             "any number of threads, and let no two write to one place")]
 
 
 def _reference(point):

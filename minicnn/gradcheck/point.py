@@ -22,6 +22,9 @@ class Point:
         self.arrays = subject.arrays if arrays is None else arrays
         self.y = np.array(subject.value(self.copies()))     # may compile
         self._measure()
+        if self.small:
+            with threads.num_threads(1):
+                self.y = np.array(subject.value(self.copies()))
         self.flat = self.y.ravel()
         self.scales = [scale_of(a) for a in self.arrays]
 
