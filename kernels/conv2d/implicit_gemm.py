@@ -1,18 +1,20 @@
-"""Convolution as a matrix product whose columns are gathered while it runs.
+"""Convolution as a matrix product whose column matrix is never written.
 
-im2col writes all columns to memory and reads them back for the product. Here only a block of them ever exists: some
-taps (rows of the column matrix) by some pixels, packed where the second cache holds it, multiplied at once by all
-filters with the micro-kernel of kernels.gemm, and overwritten by the next block. Three products, one packing routine:
+im2col writes all columns to memory and reads them back for the product. But the row of that matrix that belongs to one tap
+is the padded image itself, read from the tap's offset on (kernels.conv2d.columns), so the micro-kernel of kernels.gemm can
+fetch its columns from the image. Three products, all in float32 or float64, any stride, padding, dilation and groups:
 
     forward           y[k, q]    = Σ_t W[k, t] · X[t, q]            t = (c, r, s), q = (n, i, j)
     data gradient     gx[c, q]   = Σ_t Wᵀ[c, t] · GY[t, q]          t = (k, r, s), one product for each phase of the stride
     weight gradient   gW[t, k]   = Σ_q X[t, q] · GYᵀ[q, k]
 
-X[t, q] is the pixel that tap t shows output pixel q. The data gradient is a forward pass over gy: an image pixel h was
-seen by output i through tap r if h + pad = i·stride + r·dilation. Pixels with the same h mod stride (a phase) are seen
-through the same taps, at steps of one in i, so that each phase is a dense product with its share of the filter.
+X[t, q] is the pixel that tap t shows to output pixel q. The data gradient is a forward pass over gy: image pixel h was seen
+by output i through tap r if h + pad = i·stride + r·dilation. Pixels with the same h mod stride (a phase) are seen through
+the same taps, at steps of one in i, so that each phase is a dense product with its share of the filter.
 
-Sources: the blocking of Goto and van de Geijn 2008; the gathering of Chetlur et al. 2014, "cuDNN", section 3.
+Each task owns a block of pixels and filters (forward, data gradient) or of taps (weight gradient) and sums in a fixed order:
+results do not depend on the number of threads. Sources: the blocking of Goto and van de Geijn 2008; gathering columns
+block by block, Chetlur et al. 2014, "cuDNN", section 3.
 """
 
 from typing import NamedTuple
@@ -20,42 +22,37 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from kernels.gemm.micro import lanes, micro_kernel, registers
+from kernels.conv2d.columns import columns, runs_of
+from kernels.gemm.micro import correlation_tile, lanes, product_tile, registers, vector_copy
 
-ROWS = 4 if registers()[1] == 16 else 8         # filters to a forward tile; 3 vectors of pixels
-TAPS = 6 if registers()[1] == 16 else 12        # taps to a weight-gradient tile; 2 vectors of filters
-DEPTH = 256                                     # taps to a forward block: 24 pixels x 256 taps are 24 KB, the first cache
-PANELS = 8                                      # pixel panels packed at a time: longer runs to copy
-FILTERS = 512                                   # filters to a task: tile sums of 512 x 192 pixels stay in the second cache
-PIXELS = 256                                    # pixels to a weight-gradient block
+WIDE = registers()[1] == 32     # 32 vector registers hold a tile twice as high
+ROWS = 8 if WIDE else 4         # filters to a tile of the forward product; it is 3 vectors of pixels wide
+TAPS = 12 if WIDE else 6        # taps to a tile of the weight gradient; it is 2 vectors of filters wide
+DEPTH = 256                     # taps to a block: 24 pixels of 256 taps are 24 KB, in the first cache
+PANELS = 8                      # panels of pixels to a task
+FILTERS = 512                   # filters to a task: their sums over 8 panels stay in the second cache
+PIXELS = 384                    # pixels to a block of the weight gradient
 
 
-class Grid(NamedTuple):
-    """Which source pixel a tap shows to a pixel (i, j) of the grid, and where that pixel's result goes.
+class Place(NamedTuple):
+    """Where results go: pixel (i, j) of the grid to (first_h + i·step_h, first_w + j·step_w); row_pitch and slack of the source."""
 
-    source row = i·step_h + the tap's offset; result row = i·out_step_h + out_h; columns alike.
-    """
-
-    height: int
-    width: int
+    first_h: int
+    first_w: int
     step_h: int
     step_w: int
-    out_h: int
-    out_w: int
-    out_step_h: int
-    out_step_w: int
+    row_pitch: int
 
 
 def forward(x, weight, bias, window, groups=1):
     """y = W · X + bias; see the module. Shapes as in the room."""
-    K, Cg, R, S = weight.shape
+    K = weight.shape[0]
     y = np.empty((x.shape[0], K, *window.output_size(*x.shape[2:])), x.dtype)
-    taps = _taps(Cg, [(r * window.dilation_h - window.top, s * window.dilation_w - window.left)
-                      for r in range(R) for s in range(S)])
-    grid = Grid(*y.shape[2:], window.stride_h, window.stride_w, 0, 0, 1, 1)
-    filters = _pack_filters(weight.reshape(groups, K // groups, -1))
+    steps = window.stride_h, window.stride_w
+    source, offsets, space, row = columns(x, steps, _taps(window), y.shape[2:], groups, K // groups, 3 * lanes(x.dtype))
     bias = np.zeros(K, x.dtype) if bias is None else bias
-    _PRODUCTS[x.dtype.name][0](x, filters, taps, bias, grid, y)
+    _PRODUCTS[x.dtype.name][0](source, offsets, _pack_filters(weight.reshape(groups, K // groups, -1)), bias, space,
+                               Place(0, 0, 1, 1, row), _flat_if(y, space))
     return y
 
 
@@ -68,34 +65,42 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
 
 def _input_gradient(gy, shape, weight, window, groups):
     """One product for each phase (a, b) of the stride: pixels h = a, a + stride, … see the same taps."""
-    K, Cg, _, _ = weight.shape
-    gx = np.empty(shape, gy.dtype)
-    H, W = shape[2:]
-    zeros = np.zeros(shape[1], gy.dtype)
-    w = weight.reshape(groups, K // groups, Cg, *weight.shape[2:]).transpose(0, 2, 1, 3, 4)     # (G, C/G, K/G, R, S)
-    for a in range(min(window.stride_h, H)):
-        rows = _phase(a, window.stride_h, window.top, window.dilation_h, window.kernel_h)
-        for b in range(min(window.stride_w, W)):
-            columns = _phase(b, window.stride_w, window.left, window.dilation_w, window.kernel_w)
-            taps = _taps(K // groups, [(down, across) for _, down in rows for _, across in columns])
-            part = w[..., [r for r, _ in rows], :][..., [s for s, _ in columns]]
-            grid = Grid(-(-(H - a) // window.stride_h), -(-(W - b) // window.stride_w), 1, 1, a, b,
-                        window.stride_h, window.stride_w)
-            filters = _pack_filters(np.ascontiguousarray(part).reshape(groups, Cg, -1))
-            _PRODUCTS[gy.dtype.name][0](gy, filters, taps, zeros, grid, gx)
+    K, Cg, R, S = weight.shape
+    gx, zeros = np.empty(shape, gy.dtype), np.zeros(shape[1], gy.dtype)
+    w = weight.reshape(groups, K // groups, Cg, R, S).transpose(0, 2, 1, 3, 4)      # (G, C/G, K/G, R, S)
+    for a in range(min(window.stride_h, shape[2])):
+        rows = _phase(a, window.stride_h, window.top, window.dilation_h, R)
+        for b in range(min(window.stride_w, shape[3])):
+            cols = _phase(b, window.stride_w, window.left, window.dilation_w, S)
+            grid = -(-(shape[2] - a) // window.stride_h), -(-(shape[3] - b) // window.stride_w)
+            taps = [(down, across) for _, down in rows for _, across in cols]
+            if not taps:                # a stride longer than the window: nobody saw these pixels
+                gx[:, :, a::window.stride_h, b::window.stride_w] = 0
+                continue
+            dense = (window.stride_h, window.stride_w) == (1, 1)
+            source, offsets, space, row = columns(gy, (1, 1), taps, grid, groups, Cg, 3 * lanes(gy.dtype), dense)
+            part = w[..., [r for r, _ in rows], :][..., [s for s, _ in cols]]
+            place = Place(a, b, window.stride_h, window.stride_w, row)
+            _PRODUCTS[gy.dtype.name][0](source, offsets, _pack_filters(part.reshape(groups, Cg, -1)), zeros, space, place,
+                                        _flat_if(gx, space))
     return gx
 
 
 def _weight_gradient(gy, x, shape, window, groups):
-    K, Cg, R, S = shape
-    taps = _taps(Cg, [(r * window.dilation_h - window.top, s * window.dilation_w - window.left)
-                      for r in range(R) for s in range(S)])
-    grid = Grid(*gy.shape[2:], window.stride_h, window.stride_w, 0, 0, 1, 1)
-    columns = 2 * lanes(gy.dtype)
-    panels = _transpose(gy, groups, -(-(K // groups) // columns), columns)
-    gw = np.empty((groups, K // groups, len(taps)), gy.dtype)
-    _PRODUCTS[gy.dtype.name][1](x, panels, taps, grid, gw)
+    K = shape[0]
+    steps, width = (window.stride_h, window.stride_w), 2 * lanes(gy.dtype)
+    source, offsets, space, row = columns(x, steps, _taps(window), gy.shape[2:], groups, K // groups, width)
+    panels = -(-K // groups // width)
+    runs = np.empty((groups, panels, space.images, space.span, width), gy.dtype)
+    _transpose(gy, space, runs.reshape(groups, panels, gy.shape[0], -1, width))
+    gw = np.empty((groups, K // groups, len(offsets)), gy.dtype)
+    _PRODUCTS[gy.dtype.name][1](source, offsets, runs, space, Place(0, 0, 1, 1, row), gw)
     return gw.reshape(shape)
+
+
+def _taps(window):
+    return [(r * window.dilation_h - window.top, s * window.dilation_w - window.left)
+            for r in range(window.kernel_h) for s in range(window.kernel_w)]
 
 
 def _phase(first, stride, pad, dilation, kernel):
@@ -104,19 +109,16 @@ def _phase(first, stride, pad, dilation, kernel):
             if (first + pad - tap * dilation) % stride == 0]
 
 
-def _taps(channels, offsets):
-    """(T, 3) int64: channel within the group, row offset and column offset of every tap, channels slowest."""
-    table = np.empty((channels, len(offsets), 3), np.int64)
-    table[:, :, 0] = np.arange(channels)[:, None]
-    table[:, :, 1:] = np.array(offsets, np.int64).reshape(-1, 2)
-    return table.reshape(-1, 3)
+def _flat_if(y, space):
+    """y with each image as one row where the product sees images so (1x1 windows)."""
+    return y.reshape(*y.shape[:2], 1, -1) if space.height == 1 and space.width == y.shape[2] * y.shape[3] else y
 
 
 def _pack_filters(w):
     """(G, K, T) -> (G, ⌈K/ROWS⌉, T, ROWS), zeros where K ends: what the micro-kernel reads one after the other."""
     G, K, T = w.shape
     packed = np.zeros((G, -(-K // ROWS), T, ROWS), w.dtype)
-    _interleave(w, packed)
+    _interleave(np.ascontiguousarray(w), packed)
     return packed
 
 
@@ -132,20 +134,22 @@ def _interleave(w, packed):
 
 
 @njit(cache=True, parallel=True)
-def _transpose(gy, groups, panels, columns):
-    """gy (N, K, OH, OW) -> (G, panels, N·P, columns): each pixel's filters side by side, zeros where the group ends."""
+def _transpose(gy, space, out):
+    """gy (N, K, OH, OW) -> out (G, panels, N, pixels, width): each pixel's filters side by side, zeros at junk pixels and
+    where a group's filters end."""
     N, K, OH, OW = gy.shape
-    P, Kg = OH * OW, K // groups
-    flat = gy.reshape(N, K, P)
-    out = np.empty((groups, panels, N * P, columns), gy.dtype)
+    groups, panels, width = out.shape[0], out.shape[1], out.shape[4]
+    Kg, pitch = K // groups, space.pitch if OH == space.height else OW
     for task in prange(groups * panels * N):
         g, panel, n = task // (panels * N), task // N % panels, task % N
-        first = panel * columns
-        for p0 in range(0, P, 16):              # 16 pixels by 16 filters: whole cache lines both ways
-            for k in range(columns):
-                for p in range(p0, min(P, p0 + 16)):
-                    out[g, panel, n * P + p, k] = flat[n, g * Kg + first + k, p] if first + k < Kg else 0
-    return out
+        target, filters = out[g, panel, n], min(width, Kg - panel * width)
+        if filters < width or pitch > OW:
+            target[:] = 0
+        for i in range(OH):
+            for k in range(filters):
+                row = gy[n, g * Kg + panel * width + k, i]
+                for j in range(OW):
+                    target[i * pitch + j, k] = row[j]
 
 
 @njit(cache=True, parallel=True)
@@ -165,151 +169,126 @@ def _sum_pixels(gy):
     return total
 
 
-@njit(cache=True)
-def _gather(plane, taps, grid, q0, count, out):
-    """out[t, q] = the pixel of `plane` (C, H, W) that tap t shows to pixel q0 + q of the grid; zeros in the padding.
-
-    Runs along a row of the grid are copied as one piece, with its ends clipped to the image.
-    """
-    H, W = plane.shape[1:]
-    for t in range(len(taps)):
-        c, down, across = taps[t]
-        # columns j of the grid with 0 <= j·step + across < W
-        inside0 = min(grid.width, max(0, -(across // grid.step_w)))
-        inside1 = max(inside0, min(grid.width, (W - 1 - across) // grid.step_w + 1))
-        q = 0
-        i, j = q0 // grid.width, q0 % grid.width
-        while q < count:
-            run = min(grid.width - j, count - q)
-            h = i * grid.step_h + down
-            if h < 0 or h >= H:
-                out[t, q:q + run] = 0
-            else:
-                j0, j1 = max(j, inside0), min(j + run, inside1)
-                if j1 < j0:
-                    j0 = j1 = j
-                if j0 == j and j1 == j + run and grid.step_w == 1:
-                    for m in range(run):
-                        out[t, q + m] = plane[c, h, j + m + across]
-                else:
-                    for m in range(j, j0):
-                        out[t, q + m - j] = 0
-                    for m in range(j0, j1):
-                        out[t, q + m - j] = plane[c, h, m * grid.step_w + across]
-                    for m in range(j1, j + run):
-                        out[t, q + m - j] = 0
-            q += run
-            i, j = i + 1, 0
-
-
-@njit(cache=True)
-def _gather_block(x, channel0, taps, grid, q0, count, out):
-    """_gather over images: pixel q = n·(height·width) + p. Columns from count on become zeros."""
-    P = grid.height * grid.width
-    q = 0
-    while q < count:
-        n, p = (q0 + q) // P, (q0 + q) % P
-        run = min(P - p, count - q)
-        _gather(x[n, channel0:], taps, grid, p, run, out[:, q:])
-        q += run
-    out[:, count:] = 0
-
-
 def _products(dtype):
-    """The two compiled products for one dtype: their micro-kernels are fixed when they compile."""
+    """(multiply, correlate) for one dtype: their micro-kernels are fixed when they compile."""
     width = lanes(dtype)
-    columns, filters = 3 * width, 2 * width
-    tile = micro_kernel(ROWS, 3, width, dtype, False)
-    weight_tile = micro_kernel(TAPS, 2, width, dtype, True)
     size = np.dtype(dtype).itemsize
+    panel, filters = 3 * width, 2 * width
+    product, correlation = product_tile(ROWS, 3, width, dtype), correlation_tile(TAPS, 2, width, dtype)
+    copy = vector_copy(width, dtype)
 
     @njit(cache=True)
-    def multiply_block(packed, filters, first_tap, panels, sums):
-        """sums[k, q] (+)= Σ_t filters[k, t] · packed[t, q]: all filters over one block of taps and pixels."""
-        depth, T = packed.shape[1], filters.shape[1]
-        for panel in range(panels):
-            b = packed[panel].ctypes.data
-            for k in range(filters.shape[0]):
-                a = filters.ctypes.data + (k * T + first_tap) * ROWS * size
-                c = sums.ctypes.data + (k * ROWS * sums.shape[1] + panel * columns) * size
-                tile(a, b, depth, c, sums.shape[1], 0, first_tap)
+    def gather(source, offsets, base, runs, rows):
+        """rows[t, q] = what tap t shows to the block's pixel q; whole vectors, so that later runs overwrite overshoots."""
+        for t in range(offsets.size):
+            for r in range(runs.shape[0]):
+                target = rows.ctypes.data + (t * rows.shape[1] + runs[r, 1]) * size
+                copy(target, source.ctypes.data + (base + runs[r, 0] + offsets[t]) * size, runs[r, 2])
 
     @njit(cache=True)
-    def split(rows, packed):
-        """rows (T, panels·columns) -> packed (panels, T, columns)"""
-        for panel in range(packed.shape[0]):
-            for t in range(packed.shape[1]):
-                for q in range(columns):
-                    packed[panel, t, q] = rows[t, panel * columns + q]
-
-    @njit(cache=True)
-    def store(sums, bias, k0, grid, q0, count, y):
-        """y[n, k, pixel] = sums[k, q] + bias[k] for the block's pixels"""
-        P = grid.height * grid.width
-        K = min(sums.shape[0], bias.size)
-        for k in range(K):
-            q = 0
-            while q < count:
-                n, i, j = (q0 + q) // P, (q0 + q) % P // grid.width, (q0 + q) % grid.width
-                run = min(grid.width - j, count - q)
-                row = y[n, k0 + k, i * grid.out_step_h + grid.out_h]
-                for m in range(run):
-                    row[(j + m) * grid.out_step_w + grid.out_w] = sums[k, q + m] + bias[k]
-                q += run
+    def store(sums, panel_start, bias, k0, pixels, space, place, y):
+        """y[n, k, pixel] = sums[k, q] + bias[k] for one panel of pixels (first, end of its run); junk is left out."""
+        first, end = pixels
+        K, q = bias.size, 0
+        while q < panel and first + q < end:
+            p = first + q
+            if space.gathered:
+                image = space.height * space.width
+                n, i, j = p // image, p % image // space.width, p % space.width
+            else:
+                n, i, j = p // space.span, p % space.span // space.pitch, p % space.span % space.pitch
+            stop = min(panel - q, end - p)
+            run = min(stop, space.width - j)
+            for k in range(K):
+                row = y[n, k0 + k, place.first_h + i * place.step_h]
+                if place.step_w == 1:
+                    for m in range(run):
+                        row[place.first_w + j + m] = sums[k, panel_start + q + m] + bias[k]
+                else:
+                    for m in range(run):
+                        row[place.first_w + (j + m) * place.step_w] = sums[k, panel_start + q + m] + bias[k]
+            q += max(run, min(stop, space.pitch - j))
 
     @njit(cache=True, parallel=True)
-    def multiply(x, filters, taps, bias, grid, y):
+    def multiply(source, offsets, packed, bias, space, place, y):
         """One task a block of pixels and of filters; see the module."""
-        groups, all_panels, T = filters.shape[:3]
-        Cg, Kg = x.shape[1] // groups, y.shape[1] // groups
-        pixels = x.shape[0] * grid.height * grid.width
-        block = PANELS * columns
-        blocks, parts = -(-pixels // block), -(-all_panels * ROWS // FILTERS)
-        for task in prange(groups * parts * blocks):
-            g, part, q0 = task // (parts * blocks), task // blocks % parts, task % blocks * block
-            count = min(block, pixels - q0)
-            panels = -(-count // columns)
+        groups, T = packed.shape[0], offsets.size
+        block = PANELS * panel
+        blocks, parts = -(-space.span // block), -(-packed.shape[1] * ROWS // FILTERS)
+        Kg = bias.size // groups
+        local = np.arange(DEPTH) * (block + width)
+        for task in prange(groups * parts * space.images * blocks):
+            g, part = task // (parts * space.images * blocks), task // (space.images * blocks) % parts
+            n, p0 = task // blocks % space.images, task % blocks * block
+            count = min(block, space.span - p0)
+            panels, base = -(-count // panel), n * space.image_stride + g * space.group_stride
             k0 = part * FILTERS
-            some = filters[g, k0 // ROWS:(k0 + FILTERS) // ROWS]
-            sums = np.empty((some.shape[0] * ROWS, block), x.dtype)
-            rows = np.empty((min(T, DEPTH), block), x.dtype)
-            packed = np.empty((PANELS, min(T, DEPTH), columns), x.dtype)
+            some = packed[g, k0 // ROWS:(k0 + FILTERS) // ROWS]
+            sums = np.empty((some.shape[0] * ROWS, block), y.dtype)
+            rows = np.empty((min(T, DEPTH) if space.gathered else 0, block + width), y.dtype)
+            runs = np.empty((block if space.gathered else 0, 3), np.int64)
+            found = runs_of(space, place.row_pitch, space.image_stride, p0, count, width, runs) if space.gathered else 0
             for t in range(0, T, DEPTH):
                 depth = min(DEPTH, T - t)
-                _gather_block(x, g * Cg, taps[t:t + depth], grid, q0, count, rows[:, :panels * columns])
-                part_packed = packed if depth == packed.shape[1] else np.empty((PANELS, depth, columns), x.dtype)
-                split(rows, part_packed[:panels])
-                multiply_block(part_packed, some, t, panels, sums)
-            if T == 0:
-                sums[:] = 0
+                if space.gathered:
+                    gather(source, offsets[t:t + depth], g * space.group_stride, runs[:found], rows)
+                for i in range(panels):
+                    if space.gathered:
+                        b, table = rows.ctypes.data + i * panel * size, local.ctypes.data
+                    else:
+                        p = last_start(p0 + i * panel, space)
+                        b, table = source.ctypes.data + (base + p) * size, offsets.ctypes.data + t * 8
+                    for k in range(some.shape[0]):
+                        a = some.ctypes.data + (k * T + t) * ROWS * size
+                        product(a, b, table, depth, sums.ctypes.data + (k * ROWS * block + i * panel) * size, block, t)
             first = g * Kg + k0
-            store(sums, bias[first:min(g * Kg + Kg, first + FILTERS)], first, grid, q0, count, y)
+            some_bias = bias[first:min(g * Kg + Kg, first + FILTERS)]
+            for i in range(panels):
+                p = p0 + i * panel if space.gathered else n * space.span + last_start(p0 + i * panel, space)
+                end = space.span if space.gathered else (n + 1) * space.span
+                store(sums, i * panel, some_bias, first, (p, end), space, place, y)
+
+    @njit(cache=True)
+    def last_start(p, space):
+        """A panel that would overrun an image that was not copied starts early instead, over pixels done before."""
+        return min(p, space.span - panel) if space.direct else p
 
     @njit(cache=True, parallel=True)
-    def multiply_transposed(x, gt, taps, grid, gw):
+    def correlate(source, offsets, gt, space, place, gw):
         """gW: one task some taps, over all pixels and filters in a fixed order."""
-        groups, panels, pixels = gt.shape[:3]
-        T, Cg = len(taps), x.shape[1] // groups
+        groups, panels, T = gt.shape[0], gt.shape[1], offsets.size
         share = -(-min(96, max(TAPS, T // 8)) // TAPS) * TAPS
         parts = -(-T // share)
+        blocks = -(-space.span // PIXELS)
+        length = -(-space.span // blocks)
         for task in prange(groups * parts):
             g, t0 = task // parts, task % parts * share
             count = min(share, T - t0)
-            rows = np.zeros((share, PIXELS), x.dtype)
-            sums = np.zeros((panels, share, filters), x.dtype)
-            for q0 in range(0, pixels, PIXELS):
-                depth = min(PIXELS, pixels - q0)
-                _gather_block(x, g * Cg, taps[t0:t0 + count], grid, q0, depth, rows)
-                for panel in range(panels):
-                    b = gt.ctypes.data + ((g * panels + panel) * pixels + q0) * filters * size
+            table = np.zeros(share, np.int64)
+            table[:count] = offsets[t0:t0 + count]
+            local = np.arange(share) * (length + width)
+            rows = np.zeros((share if space.gathered else 0, length + width), gw.dtype)
+            runs = np.empty((length if space.gathered else 0, 3), np.int64)
+            sums = np.zeros((panels, share, filters), gw.dtype)
+            for block in range(space.images * blocks):
+                n, p0 = block // blocks, block % blocks * length
+                depth = min(length, space.span - p0)
+                a, streams = source.ctypes.data, table.ctypes.data
+                a += (n * space.image_stride + g * space.group_stride + p0) * size
+                if space.gathered:
+                    found = runs_of(space, place.row_pitch, space.image_stride, p0, depth, width, runs)
+                    gather(source, table[:count], g * space.group_stride, runs[:found], rows)
+                    a, streams = rows.ctypes.data, local.ctypes.data
+                for i in range(panels):
+                    b = gt.ctypes.data + (((g * panels + i) * space.images + n) * space.span + p0) * filters * size
                     for t in range(0, count, TAPS):
-                        c = sums.ctypes.data + (panel * share + t) * filters * size
-                        weight_tile(rows.ctypes.data + t * PIXELS * size, b, depth, c, filters, PIXELS, 1)
+                        c = sums.ctypes.data + (i * share + t) * filters * size
+                        correlation(a, streams + t * 8, b, depth, c, filters, 1)
             for k in range(gw.shape[1]):
                 for t in range(count):
                     gw[g, k, t0 + t] = sums[k // filters, t, k % filters]
 
-    return multiply, multiply_transposed
+    return multiply, correlate
 
 
 _PRODUCTS = {dtype: _products(dtype) for dtype in ("float32", "float64")}

@@ -36,67 +36,127 @@ def lanes(dtype):
 
 
 @functools.cache
-def micro_kernel(rows, vectors, width, dtype, streamed):
-    """An intrinsic kernel(a, b, depth, c, ldc, lda, accumulate) for one tile, with `width` lanes a vector:
+def product_tile(rows, vectors, width, dtype):
+    """An intrinsic tile(a, b, offsets, depth, c, ldc, accumulate):
 
-        C[i, j] (+)= Σ_p A[p, i] · B[p, j],   i < rows, j < vectors · width
+        C[i, j] (+)= Σ_p A[p, i] · B[p, j],   i < rows, j < vectors · width lanes
 
-    a, b, c are addresses; B[p, j] = b[p · vectors · width + j] and C[i, j] = c[i · ldc + j].
-    streamed False: A[p, i] = a[p · rows + i], packed.  streamed True: A[p, i] = a[i · lda + p], rows as they lie.
+    with A packed, A[p, i] = a[p · rows + i], and the rows of B wherever they lie, B[p, j] = b[offsets[p] + j]: the columns
+    of a convolution are pieces of the image itself. C[i, j] = c[i · ldc + j]. a, b, c, offsets are addresses; the offsets
+    are int64 and count values.
     """
-
     @intrinsic
-    def kernel(typing_context, a, b, depth, c, ldc, lda, accumulate):
+    def tile(typing_context, a, b, offsets, depth, c, ldc, accumulate):
         def codegen(context, builder, signature, arguments):
-            _emit(builder, arguments, (rows, vectors, width), dtype, streamed)
+            a, b, offsets, depth, c, ldc, accumulate = arguments
+            emit = _Tile(builder, rows, vectors, width, dtype)
+            a, b = emit.pointer(a), emit.pointer(b)
+            offsets = builder.inttoptr(offsets, ir.IntType(64).as_pointer())
+            sums = emit.begin(c, ldc, accumulate)
+            with cgutils.for_range(builder, depth, intp=ir.IntType(64)) as loop:
+                b_row = builder.gep(b, [builder.load(builder.gep(offsets, [loop.index]))])
+                a_column = builder.gep(a, [builder.mul(loop.index, emit.constant(rows))])
+                emit.step(sums, [builder.gep(a_column, [emit.constant(i)]) for i in range(rows)], b_row)
+            emit.end(sums)
             return context.get_dummy_value()
         return types.void(*[types.intp] * 7), codegen
-
-    return kernel
-
-
-def _emit(builder, arguments, tile, dtype, streamed):
-    rows, vectors, width = tile
-    a, b, depth, c, ldc, lda, accumulate = arguments
-    i64, real = ir.IntType(64), ir.FloatType() if dtype == "float32" else ir.DoubleType()
-    vector, align = ir.VectorType(real, width), np.dtype(dtype).itemsize
-    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3),
-                                         f"llvm.fma.v{width}f{8 * align}")
-    a, b, c = (builder.inttoptr(x, real.as_pointer()) for x in (a, b, c))
-
-    def at(base, index):
-        return builder.bitcast(builder.gep(base, [index]), vector.as_pointer())
-
-    def constant(value):
-        return ir.Constant(i64, value)
-
-    sums = [[cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(rows)]
-    c_at = [[at(builder.gep(c, [builder.mul(ldc, constant(i))]), constant(v * width)) for v in range(vectors)]
-            for i in range(rows)]
-    with builder.if_else(builder.icmp_signed("!=", accumulate, constant(0))) as (then, otherwise):
-        with then:
-            for i in range(rows):
-                for v in range(vectors):
-                    builder.store(builder.load(c_at[i][v], align=align), sums[i][v])
-        with otherwise:
-            for i in range(rows):
-                for v in range(vectors):
-                    builder.store(ir.Constant(vector, [ir.Constant(real, 0.0)] * width), sums[i][v])
-    a_rows = [builder.gep(a, [builder.mul(lda, constant(i)) if streamed else constant(i)]) for i in range(rows)]
-    with cgutils.for_range(builder, depth, intp=i64) as loop:
-        b_row = builder.gep(b, [builder.mul(loop.index, constant(vectors * width))])
-        b_vectors = [builder.load(at(b_row, constant(v * width)), align=align) for v in range(vectors)]
-        step = loop.index if streamed else builder.mul(loop.index, constant(rows))
-        for i in range(rows):
-            splat = _broadcast(builder, builder.load(builder.gep(a_rows[i], [step]), align=align), vector)
-            for v in range(vectors):
-                builder.store(builder.call(fma, [splat, b_vectors[v], builder.load(sums[i][v])]), sums[i][v])
-    for i in range(rows):
-        for v in range(vectors):
-            builder.store(builder.load(sums[i][v]), c_at[i][v], align=align)
+    return tile
 
 
-def _broadcast(builder, scalar, vector):
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count))
+@functools.cache
+def correlation_tile(rows, vectors, width, dtype):
+    """An intrinsic tile(a, offsets, b, depth, c, ldc, accumulate): as product_tile, but with the rows of A wherever they
+    lie, A[p, i] = a[offsets[i] + p], and B packed, B[p, j] = b[p · vectors · width + j]."""
+    @intrinsic
+    def tile(typing_context, a, offsets, b, depth, c, ldc, accumulate):
+        def codegen(context, builder, signature, arguments):
+            a, offsets, b, depth, c, ldc, accumulate = arguments
+            emit = _Tile(builder, rows, vectors, width, dtype)
+            a, b = emit.pointer(a), emit.pointer(b)
+            offsets = builder.inttoptr(offsets, ir.IntType(64).as_pointer())
+            a_rows = [builder.gep(a, [builder.load(builder.gep(offsets, [emit.constant(i)]))]) for i in range(rows)]
+            sums = emit.begin(c, ldc, accumulate)
+            with cgutils.for_range(builder, depth, intp=ir.IntType(64)) as loop:
+                b_row = builder.gep(b, [builder.mul(loop.index, emit.constant(vectors * width))])
+                emit.step(sums, [builder.gep(row, [loop.index]) for row in a_rows], b_row)
+            emit.end(sums)
+            return context.get_dummy_value()
+        return types.void(*[types.intp] * 7), codegen
+    return tile
+
+
+@functools.cache
+def vector_copy(width, dtype):
+    """An intrinsic copy(target, source, vectors): whole vectors from one address to another, the last one too."""
+    @intrinsic
+    def copy(typing_context, target, source, vectors):
+        def codegen(context, builder, signature, arguments):
+            target, source, vectors = arguments
+            emit = _Tile(builder, 0, 0, width, dtype)
+            target, source = emit.pointer(target), emit.pointer(source)
+            with cgutils.for_range(builder, vectors, intp=ir.IntType(64)) as loop:
+                at = builder.mul(loop.index, emit.constant(width))
+                emit.store(emit.load(builder.gep(source, [at])), builder.gep(target, [at]))
+            return context.get_dummy_value()
+        return types.void(*[types.intp] * 3), codegen
+    return copy
+
+
+class _Tile:
+    """Emits the pieces of a micro-kernel as LLVM vector instructions."""
+
+    def __init__(self, builder, rows, vectors, width, dtype):
+        self.builder, self.rows, self.vectors, self.width = builder, rows, vectors, width
+        self.real = ir.FloatType() if dtype == "float32" else ir.DoubleType()
+        self.vector, self.align = ir.VectorType(self.real, width), np.dtype(dtype).itemsize
+        self.fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fma.v{width}f{8 * self.align}")
+
+    def constant(self, value):
+        return ir.Constant(ir.IntType(64), value)
+
+    def pointer(self, address):
+        return self.builder.inttoptr(address, self.real.as_pointer())
+
+    def load(self, pointer):
+        return self.builder.load(self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
+
+    def store(self, value, pointer):
+        self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
+
+    def begin(self, c, ldc, accumulate):
+        """Registers for the tile, with C in them or zeros; `end` stores them."""
+        builder, c = self.builder, self.pointer(c)
+        sums = [[cgutils.alloca_once(builder, self.vector) for _ in range(self.vectors)] for _ in range(self.rows)]
+        self.targets = [[builder.gep(c, [builder.add(builder.mul(ldc, self.constant(i)), self.constant(v * self.width))])
+                         for v in range(self.vectors)] for i in range(self.rows)]
+        with builder.if_else(builder.icmp_signed("!=", accumulate, self.constant(0))) as (then, otherwise):
+            with then:
+                for row, targets in zip(sums, self.targets):
+                    for total, target in zip(row, targets):
+                        builder.store(self.load(target), total)
+            with otherwise:
+                zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
+                for row in sums:
+                    for total in row:
+                        builder.store(zero, total)
+        return sums
+
+    def step(self, sums, a_values, b_row):
+        """sums[i][v] += a[i] · b[v], a[i] in every lane"""
+        builder = self.builder
+        b = [self.load(builder.gep(b_row, [self.constant(v * self.width)])) for v in range(self.vectors)]
+        for row, a in zip(sums, a_values):
+            splat = self.broadcast(builder.load(a, align=self.align))
+            for total, b_vector in zip(row, b):
+                builder.store(builder.call(self.fma, [splat, b_vector, builder.load(total)]), total)
+
+    def end(self, sums):
+        for row, targets in zip(sums, self.targets):
+            for total, target in zip(row, targets):
+                self.store(self.builder.load(total), target)
+
+    def broadcast(self, scalar):
+        undefined, i32 = ir.Constant(self.vector, ir.Undefined), ir.IntType(32)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(i32, 0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(i32, self.width), [0] * self.width))
