@@ -23,6 +23,9 @@ def add_arguments(parser):
     parser.add_argument("--json", action="store_true", help='print {"top1": count, "top5": count, "n": images, …}')
 
 
+_WHOLE = ("dense", "multiscale")
+
+
 def run(args):
     """Evaluate and print; returns the exit status."""
     import kernels.threads
@@ -42,12 +45,24 @@ def run(args):
     trained = [read_trained(path) for path in paths]
     classes = len(dataset.classes)
     built = [build_model(each, args.model, classes, path) for each, path in zip(trained, paths)]
+    if args.crops in _WHOLE:
+        built = [_dense(model) for model in built]
     loaders = _loaders(args, dataset, trained)
     images = min(len(dataset), (args.limit_batches or len(loaders[0])) * loaders[0].batch_size)
     with progress("evaluating", images) as advance:
-        score = evaluate(built, loaders, args.limit_batches, advance)
+        score = evaluate(built, *loaders, limit_batches=args.limit_batches, advance=advance)
     _print(args, paths, dataset, score)
     return 0
+
+
+def _dense(model):
+    """The model for whole images: fully connected layers as convolutions; others take any size as they are."""
+    from minicnn import models
+    from minicnn.errors import ModelError
+    try:
+        return models.fully_convolutional(model)
+    except ModelError:
+        return model
 
 
 def _open(args):
@@ -66,8 +81,8 @@ def _loaders(args, dataset, trained):
         raise ArgumentError("the ensemble's members expect different preprocessing or sizes; give --preprocessing (or --mean "
                             "and --std) and --size for all of them")
     views = _whitened(args, trained[0], dataset) or _views(args, dataset, *kinds[0])
-    whole = args.crops in ("dense", "multiscale")       # images of unequal sizes go one by one
-    size = 1 if whole else max(1, args.batch_size // {"10": 10, "144": 144}.get(args.crops, 1))
+    # Images of unequal sizes go one by one.
+    size = 1 if args.crops in _WHOLE else max(1, args.batch_size // {"10": 10, "144": 144}.get(args.crops, 1))
     return [Loader(dataset, size, view) for view in views]
 
 

@@ -1,5 +1,7 @@
 """minicnn train MODEL --data DATA"""
 
+import itertools
+
 HELP = "train a registered model on a data set, with checkpoints, metrics and --resume"
 
 
@@ -103,11 +105,10 @@ def _resumed(args):
     from minicnn.training import resume, saved_checkpoints
     folder = args.out
     if folder is None:
-        folder, *others = _default_folders(args)
-        for other in others:
-            if not saved_checkpoints(other / "checkpoints"):
-                break
-            folder = other
+        folders = _default_folders(args)
+        folder = next(folders)
+        for later in itertools.takewhile(lambda path: saved_checkpoints(path / "checkpoints"), folders):
+            folder = later
     trainer = resume(folder, **_options(args))
     _refuse_changes(args, trainer)
     return trainer
@@ -127,8 +128,7 @@ def _refuse_changes(args, trainer):
 
 
 def _default_folders(args):
-    """runs/resnet20-digits, runs/resnet20-digits-2, …"""
-    import itertools
+    """runs/resnet20-digits, runs/resnet20-digits-2, … without end."""
     from pathlib import Path
     name = f"{args.model}-{Path(args.data).stem or 'data'}"
     yield Path("runs", name)

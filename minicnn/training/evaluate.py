@@ -26,23 +26,25 @@ class Score:
         return {**asdict(self), "accuracy": self.accuracy, "top5_accuracy": self.top5_accuracy}
 
 
-def evaluate(models, loaders, limit_batches=None, advance=None):
+def evaluate(models, loader, *other_views, limit_batches=None, advance=None):
     """The Score of a model, or of several that vote by the mean of their softmax outputs, over a loader's batches.
 
     Batches hold images (N, C, H, W), or crops (N, crops, C, H, W) whose softmax outputs are averaged as well (Krizhevsky
-    et al. 2012, section 4.1; ensembles: section 6). Several loaders show the same images in several ways, for example at
-    several scales, and are averaged too. A model that gives several outputs counts by its first. advance(images) is
+    et al. 2012, section 4.1; ensembles: section 6). other_views: loaders that show the same images in other ways, for example
+    at other scales; they are averaged too. A model that gives several outputs counts by its first. advance(images) is
     called after each batch. Models are left in evaluation mode. Raises ShapeError where outputs and classes do not fit.
     """
-    models, loaders = _as_list(models), _as_list(loaders)
+    models = list(models) if isinstance(models, list | tuple) else [models]
+    if not models:
+        raise ArgumentError("evaluate: no model given; pass one or a list of them")
     for model in models:
         model.eval()
     top1 = top5 = n = 0
     loss = 0.0
-    for views in itertools.islice(zip(*loaders, strict=True), limit_batches):
+    for views in itertools.islice(zip(loader, *other_views, strict=True), limit_batches):
         labels = views[0][1]
         p = np.mean([probabilities(model, images) for model in models for images, _ in views], axis=0)
-        _check_classes(p, loaders[0])
+        _check_classes(p, loader)
         place = ranks(p, labels)
         top1, top5, n = top1 + int((place < 1).sum()), top5 + int((place < 5).sum()), n + len(labels)
         loss -= float(np.log(np.maximum(p[np.arange(len(p)), labels], 1e-300)).sum())
@@ -51,13 +53,6 @@ def evaluate(models, loaders, limit_batches=None, advance=None):
     if not n:
         raise ArgumentError("evaluate: the loader gave no images; pass one with at least one batch")
     return Score(top1, top5, n, loss / n)
-
-
-def _as_list(one_or_more):
-    several = list(one_or_more) if isinstance(one_or_more, list | tuple) else [one_or_more]
-    if not several:
-        raise ArgumentError("evaluate: no model or no loader given; pass one or a list of them")
-    return several
 
 
 def _check_classes(p, loader):

@@ -112,15 +112,15 @@ def test_transform(recipe, dataset, input_shape, train_dataset):
     names = [step[0] for step in recipe.augmentation]
     if "gcn" not in names and "zca" not in names:
         return default_transforms(dataset, input_shape, train=False)
-    size = transforms.Resize(tuple(input_shape[1:]))
-    whitening = _compose([step for step in recipe.augmentation if step[0] in ("gcn", "zca")], train_dataset, input_shape)
-    return transforms.Compose([size, *whitening.transforms])
+    return _compose([step for step in recipe.augmentation if step[0] in ("gcn", "zca")], train_dataset, input_shape)
 
 
 def _compose(steps, dataset, input_shape):
     done = []
     if input_shape[0] == 3 and dataset.image(0).shape[2] == 1:
         done.append(transforms.GrayToRGB())
+    if not {"random_crop", "random_resized_crop"} & {step[0] for step in steps}:
+        done.append(transforms.Resize(tuple(input_shape[1:])))      # those two give the network's size themselves
     for name, *args in steps:
         if name not in _STEPS:
             raise ArgumentError(f"recipe: there is no augmentation {name!r}; choose from {', '.join(_STEPS)}")
@@ -148,7 +148,7 @@ def _random_resized_crop(dataset, size, done, side=None):
 
 
 def _pad_crop(dataset, size, done, padding=4):
-    return [transforms.Resize(size), transforms.PadCrop(size, padding)]
+    return [transforms.PadCrop(size, padding)]
 
 
 def _flip(dataset, size, done):

@@ -123,9 +123,9 @@ class Trainer:
             for images, labels in itertools.islice(batches, last - self.batch):
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):     # _learn looks for itself
                     self._learn(images, labels)
-                update = self.batch % self.options.accumulate == 0 or self.batch == last
-                if update:
-                    self._update()
+                    update = self.batch % self.options.accumulate == 0 or self.batch == last
+                    if update:
+                        self._update()
                 self.totals["seconds"] += time.perf_counter() - start
                 if update and self.checkpoint_every and self._unsaved >= self.checkpoint_every and self.batch < last:
                     self.save()
@@ -231,7 +231,7 @@ class Trainer:
         with self.average.applied() if self.average else contextlib.nullcontext():
             for name, loader in (("validation", self.validation_loader), ("test", self.test_loader)):
                 if loader is not None:
-                    score = evaluate(self.model, loader, self.options.limit_batches)
+                    score = evaluate(self.model, loader, limit_batches=self.options.limit_batches)
                     figures |= {f"{name}_loss": score.loss, f"{name}_accuracy": score.accuracy}
         return figures
 
