@@ -22,9 +22,10 @@ def run(args):
     from minicnn.study.report import write_report
     from minicnn.study.run import study_model
     info = models.info(args.model)
+    classes = data.open_dataset(args.data, "train").classes
     folder = Path(args.out or f"study-{args.model}")
-    folder.mkdir(parents=True, exist_ok=True)       # before minutes of work
-    model = models.create(args.model, num_classes=len(data.open_dataset(args.data, "train").classes))
+    folder.mkdir(parents=True, exist_ok=True)       # that it cannot be made is told before minutes of work
+    model = models.create(args.model, num_classes=len(classes))
     epochs = args.epochs or (5 if args.data == "digits" else None)
     listener = _Console(stderr=args.json)
     study = study_model(model, info.input_shape, args.data, args.model, epochs, quick=args.quick, reporter=listener.training(),
