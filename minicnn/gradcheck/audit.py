@@ -156,8 +156,8 @@ def _ties(point, found, rng):
     x = point.arrays[found.i]
     chosen = np.zeros(x.shape)
     chosen.flat[kinked] = point.scales[found.i]
-    for d in (chosen, chosen * np.abs(direction(x, rng)), chosen * direction(x, rng)):
-        found.ties.append(along(point, found, d / (np.abs(d).max() / point.scales[found.i])))
+    steps = direction(np.ones(x.shape), rng)
+    found.ties = [along(point, found, d) for d in (chosen, chosen * np.abs(steps), chosen * steps)]
 
 
 class _Rows:

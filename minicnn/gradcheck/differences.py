@@ -98,7 +98,7 @@ class _Sweep:
         change = np.abs(central - self.central)
         first = central + (central - self.central) / (RATIO ** 2 - 1)
         smooth = (gap <= 0.5 * self.gap) | (gap <= np.maximum(32 * noise, 1e-11 * np.abs(central)))
-        rounding = gap > 2.5 * self.gap         # grows as the step shrinks
+        rounding = (gap > 2.5 * self.gap) & (gap < 2.0 ** 12 * self.floor)      # grows as the step shrinks
         noise = noise + np.where(rounding & ~smooth, gap, 0)
         self._offer(central, change + noise, smooth | rounding)
         if self.level >= 2:
@@ -122,7 +122,7 @@ class _Sweep:
     def slopes(self):
         """The best estimates so far, as Slopes."""
         with np.errstate(all="ignore"):
-            kink = ~self.settled() & self.steady & (self.gap > 64 * self.floor) & (self.drift < 0.1 * self.gap)
+            kink = ~self.settled() & self.steady & (self.gap > 64 * self.noise) & (self.drift < 0.1 * self.gap)
             low = np.minimum(self.right, self.left) - self.drift
             high = np.maximum(self.right, self.left) + self.drift
             value = np.where(kink, (self.right + self.left) / 2, self.value)

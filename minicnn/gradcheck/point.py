@@ -11,6 +11,7 @@ from kernels import threads
 from minicnn.gradcheck.differences import complex_slopes, slopes
 
 SMALL = 2e-3        # seconds
+COARSE = 2.0 ** -10     # a smaller scale may be lost in an output of size 1
 
 
 class Point:
@@ -61,7 +62,10 @@ class Point:
             arrays = list(self.arrays)
             arrays[i] = arrays[i] + t * direction
             return np.array(self.subject.value(arrays)).ravel()
-        return self._with_complex(move, slopes(move, self.flat))
+        found = slopes(move, self.flat)
+        if self.scales[i] < COARSE:
+            found = _surer(found, slopes(lambda t: move(t / self.scales[i]), self.flat).scaled(self.scales[i]))
+        return self._with_complex(move, found)
 
     def together(self, inputs, directions):
         """Slopes of all outputs when several inputs move at once, input i along directions[i]."""
@@ -76,16 +80,18 @@ class Point:
         """Slopes of all outputs for element `at` (flat index) of input i.
 
         The first sweep steps in the scale of the whole array; an element much smaller than that, which a kink or the end
-        of the domain may be near to, gets a second one in its own.
+        of the domain may be near to, gets a second one in its own, and where the scale is too small to move the output, one
+        in units.
         """
         scale = self.scales[i]
         found = self._element(i, at, scale)
         own = abs(float(self.arrays[i].flat[at]))
-        sure = ~found.kink & np.isfinite(found.error)
-        if not sure.all() and 1e-290 < own < scale / 1024:
+        unsure = found.kink | (found.error > 1e-6 * np.nanmax(np.abs(found.value), initial=0))
+        if unsure.any() and 1e-290 < own < scale / 1024:
             closer = self._element(i, at, power_of_two(own))
-            found = type(found)(*(np.where(sure, a, b) for a, b in zip(found, closer)))
-        return found
+            unsure &= found.kink | (closer.error < found.error)
+            found = type(found)(*(np.where(unsure, b, a) for a, b in zip(found, closer)))
+        return _surer(found, self._element(i, at, 1.0)) if scale < COARSE else found
 
     def _element(self, i, at, scale):
         # A power of two: it divides out exactly.
@@ -105,6 +111,14 @@ class Point:
     @functools.cached_property
     def _is_pair(self):
         return hasattr(self.subject, "forward")
+
+
+def _surer(found, other):
+    """For each output that the first sweep did not move, or is unsure of, the other's slopes if they are surer."""
+    unmoved = (found.error == 0) & (found.value == 0)
+    unsure = found.error > 1e-6 * np.nanmax(np.abs(found.value), initial=0)
+    better = ~other.kink & np.isfinite(other.error) & (unmoved | (unsure & (other.error < found.error)))
+    return type(found)(*(np.where(better, a, b) for a, b in zip(other, found)))
 
 
 def generator(seed):
