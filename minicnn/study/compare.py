@@ -47,7 +47,7 @@ def compare(name, batch=8, timed=True, repeats=3):
 
 
 def bubble_plot(rows, path):
-    """Write published accuracy over operations as a picture, the area of each bubble the parameters, one colour a data set.
+    """Write published accuracy over operations as a picture, the bubbles growing with the parameters, one colour a data set.
 
     After Canziani, Paszke and Culurciello 2016, "An analysis of deep neural network models for practical applications",
     figure 2. The suffix of `path` chooses the format. Raises BackendError without matplotlib, ArgumentError if no
