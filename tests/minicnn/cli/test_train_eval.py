@@ -184,7 +184,7 @@ def weights_for(classes):
     (["eval", "--weights", "ten"], "does not say which model it is for"),
     (["eval", "tiny_test", "--weights", "ten", "--split", "dev"], "no split 'dev'"),
     (["eval", "tiny_test", "--weights", "ten", "--mean", "0.5"], "pass as many of each"),
-    (["eval", "resnet20", "--weights", "ten"], "unexpected (conv.weight"),
+    (["eval", "resnet20", "--weights", "ten"], "missing (conv1.weight"),
 ])
 def test_bad_usage_is_one_line_and_status_2(capsys, args, message):
     args = [weights_for({"seven": 7, "ten": 10}[arg]) if arg in ("seven", "ten") else arg for arg in args]
