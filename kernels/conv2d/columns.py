@@ -66,8 +66,8 @@ def columns(x, steps, taps, grid, groups, filters, panel, dense=True):
 def _gathers(grid, Wp, filters, panel, images):
     """True if the junk pixels and the last, part-filled panel of each image cost more than gathering would."""
     pixels = grid[0] * grid[1]
-    junk = -(-((grid[0] - 1) * Wp + grid[1]) // panel) * panel / pixels
-    packed = -(-images * pixels // panel) * panel / (images * pixels)
+    junk = -(-((grid[0] - 1) * Wp + grid[1]) // panel) * panel / max(1, pixels)
+    packed = -(-images * pixels // panel) * panel / max(1, images * pixels)
     return junk > packed * (1 + COPY_COST / filters)
 
 
@@ -110,18 +110,39 @@ def _pad_and_split(x, phases, geometry, out):
 
 
 @njit(cache=True)
-def runs_of(space, row_pitch, plane_stride, q0, count, vector, runs):
-    """The pieces that a block of gathered pixels is copied in -> how many; runs (·, 3): source, position, vectors.
-
-    row_pitch: the source's row length; plane_stride: from one image to the next in the source.
-    """
-    P = space.height * space.width
-    found, q = 0, 0
+def runs_of(space, row_pitch, q0, count, vector, runs):
+    """The pieces in which a block of gathered pixels is copied -> how many; runs (·, 3): source, position, vectors."""
+    found = 0
+    q = 0
     while q < count:
-        n, i, j = (q0 + q) // P, (q0 + q) % P // space.width, (q0 + q) % space.width
+        n, i, j = _pixel(space, 0, q0 + q)
         run = min(space.width - j, count - q)
-        runs[found, 0] = n * plane_stride + i * row_pitch + j
+        runs[found, 0] = n * space.image_stride + i * row_pitch + j
         runs[found, 1] = q
         runs[found, 2] = (run + vector - 1) // vector
         found, q = found + 1, q + run
     return found
+
+
+@njit(cache=True)
+def targets_of(space, image, p0, count, runs):
+    """The pieces in which a block's results are stored, junk left out -> how many; runs (·, 5): n, i, j, position, length."""
+    found = 0
+    q = 0
+    while q < count:
+        n, i, j = _pixel(space, image, p0 + q)
+        run = min(space.width - j, count - q)
+        if run > 0:
+            runs[found, 0], runs[found, 1], runs[found, 2], runs[found, 3], runs[found, 4] = n, i, j, q, run
+            found += 1
+        q += min(space.pitch - j, count - q)
+    return found
+
+
+@njit(cache=True)
+def _pixel(space, image, p):
+    """(n, i, j): image, row and column of pixel p of a run."""
+    if space.gathered:
+        pixels = space.height * space.width
+        return p // pixels, p % pixels // space.width, p % space.width
+    return image, p // space.pitch, p % space.pitch

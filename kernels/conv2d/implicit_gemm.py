@@ -20,28 +20,31 @@ block by block, Chetlur et al. 2014, "cuDNN", section 3.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 
-from kernels.conv2d.columns import columns, runs_of
-from kernels.gemm.micro import correlation_tile, lanes, product_tile, registers, vector_copy
+from kernels.conv2d.columns import columns, runs_of, targets_of
+from kernels.gemm.micro import copy_plus, correlation_tile, lanes, product_tile, registers, vector_copy
 
 WIDE = registers()[1] == 32     # 32 vector registers hold a tile twice as high
 ROWS = 8 if WIDE else 4         # filters to a tile of the forward product; it is 3 vectors of pixels wide
 TAPS = 12 if WIDE else 6        # taps to a tile of the weight gradient; it is 2 vectors of filters wide
-DEPTH = 256                     # taps to a block: 24 pixels of 256 taps are 24 KB, in the first cache
+DEPTH = 144                     # taps to a block: 24 pixels of 144 taps are 14 KB, half of the first cache
 PANELS = 8                      # panels of pixels to a task
 FILTERS = 512                   # filters to a task: their sums over 8 panels stay in the second cache
 PIXELS = 384                    # pixels to a block of the weight gradient
+VECTOR = registers()[0]         # bytes
+_product, _correlation = product_tile(ROWS, 3, VECTOR), correlation_tile(TAPS, 2, VECTOR)
+_copy, _copy_plus = vector_copy(VECTOR), copy_plus(VECTOR)
 
 
 class Place(NamedTuple):
-    """Where results go: pixel (i, j) of the grid to (first_h + i·step_h, first_w + j·step_w); row_pitch and slack of the source."""
+    """Where results go: pixel (i, j) of the grid to (first_h + i·step_h, first_w + j·step_w)."""
 
     first_h: int
     first_w: int
     step_h: int
     step_w: int
-    row_pitch: int
+    row_pitch: int      # row length of the source
 
 
 def forward(x, weight, bias, window, groups=1):
@@ -51,8 +54,8 @@ def forward(x, weight, bias, window, groups=1):
     steps = window.stride_h, window.stride_w
     source, offsets, space, row = columns(x, steps, _taps(window), y.shape[2:], groups, K // groups, 3 * lanes(x.dtype))
     bias = np.zeros(K, x.dtype) if bias is None else bias
-    _PRODUCTS[x.dtype.name][0](source, offsets, _pack_filters(weight.reshape(groups, K // groups, -1)), bias, space,
-                               Place(0, 0, 1, 1, row), _flat_if(y, space))
+    _multiply(source, offsets, _pack_filters(weight.reshape(groups, K // groups, -1)), bias, space,
+                               Place(0, 0, 1, 1, row), get_num_threads(), _flat_if(y, space))
     return y
 
 
@@ -81,8 +84,8 @@ def _input_gradient(gy, shape, weight, window, groups):
             source, offsets, space, row = columns(gy, (1, 1), taps, grid, groups, Cg, 3 * lanes(gy.dtype), dense)
             part = w[..., [r for r, _ in rows], :][..., [s for s, _ in cols]]
             place = Place(a, b, window.stride_h, window.stride_w, row)
-            _PRODUCTS[gy.dtype.name][0](source, offsets, _pack_filters(part.reshape(groups, Cg, -1)), zeros, space, place,
-                                        _flat_if(gx, space))
+            _multiply(source, offsets, _pack_filters(part.reshape(groups, Cg, -1)), zeros, space, place,
+                                        get_num_threads(), _flat_if(gx, space))
     return gx
 
 
@@ -92,9 +95,9 @@ def _weight_gradient(gy, x, shape, window, groups):
     source, offsets, space, row = columns(x, steps, _taps(window), gy.shape[2:], groups, K // groups, width)
     panels = -(-K // groups // width)
     runs = np.empty((groups, panels, space.images, space.span, width), gy.dtype)
-    _transpose(gy, space, runs.reshape(groups, panels, gy.shape[0], -1, width))
+    _transpose(gy, space, runs.reshape(groups, panels, gy.shape[0], runs[0, 0].size // width // max(1, len(gy)), width))
     gw = np.empty((groups, K // groups, len(offsets)), gy.dtype)
-    _PRODUCTS[gy.dtype.name][1](source, offsets, runs, space, Place(0, 0, 1, 1, row), gw)
+    _correlate(source, offsets, runs, space, Place(0, 0, 1, 1, row), gw)
     return gw.reshape(shape)
 
 
@@ -139,7 +142,7 @@ def _transpose(gy, space, out):
     where a group's filters end."""
     N, K, OH, OW = gy.shape
     groups, panels, width = out.shape[0], out.shape[1], out.shape[4]
-    Kg, pitch = K // groups, space.pitch if OH == space.height else OW
+    Kg, pitch = K // groups, space.pitch if space.height == OH else OW
     for task in prange(groups * panels * N):
         g, panel, n = task // (panels * N), task // N % panels, task % N
         target, filters = out[g, panel, n], min(width, Kg - panel * width)
@@ -169,126 +172,120 @@ def _sum_pixels(gy):
     return total
 
 
-def _products(dtype):
-    """(multiply, correlate) for one dtype: their micro-kernels are fixed when they compile."""
-    width = lanes(dtype)
-    size = np.dtype(dtype).itemsize
-    panel, filters = 3 * width, 2 * width
-    product, correlation = product_tile(ROWS, 3, width, dtype), correlation_tile(TAPS, 2, width, dtype)
-    copy = vector_copy(width, dtype)
+@njit(cache=True)
+def _gather(source, offsets, base, runs, rows):
+    """rows[t, q] = what tap t shows to the block's pixel q; whole vectors, so that later runs overwrite overshoots."""
+    size = rows.itemsize
+    for t in range(offsets.size):
+        for r in range(runs.shape[0]):
+            target = rows.ctypes.data + (t * rows.shape[1] + runs[r, 1]) * size
+            _copy(target, source.ctypes.data + (base + runs[r, 0] + offsets[t]) * size, runs[r, 2], rows)
 
-    @njit(cache=True)
-    def gather(source, offsets, base, runs, rows):
-        """rows[t, q] = what tap t shows to the block's pixel q; whole vectors, so that later runs overwrite overshoots."""
-        for t in range(offsets.size):
-            for r in range(runs.shape[0]):
-                target = rows.ctypes.data + (t * rows.shape[1] + runs[r, 1]) * size
-                copy(target, source.ctypes.data + (base + runs[r, 0] + offsets[t]) * size, runs[r, 2])
 
-    @njit(cache=True)
-    def store(sums, panel_start, bias, k0, pixels, space, place, y):
-        """y[n, k, pixel] = sums[k, q] + bias[k] for one panel of pixels (first, end of its run); junk is left out."""
-        first, end = pixels
-        K, q = bias.size, 0
-        while q < panel and first + q < end:
-            p = first + q
-            if space.gathered:
-                image = space.height * space.width
-                n, i, j = p // image, p % image // space.width, p % space.width
+@njit(cache=True)
+def _copy_tail(source, offsets, base, rows):
+    """The last pixels of an image that has nothing behind it, for a tile that would read on; zeros where it ends."""
+    panel = 3 * VECTOR // rows.itemsize
+    for t in range(offsets.size):
+        left = min(panel, source.size - base - offsets[t])
+        for q in range(panel):
+            rows[t, q] = source[base + offsets[t] + q] if q < left else 0
+
+
+@njit(cache=True)
+def _store(sums, bias, k0, runs, place, y):
+    """y[n, k, pixel] = sums[k, q] + bias[k], a run of pixels in a row at a time"""
+    wide, size = y.shape[2] * y.shape[3], y.itemsize
+    for k in range(bias.size):
+        for r in range(runs.shape[0]):
+            n, i, j, q, run = runs[r]
+            i, j = place.first_h + i * place.step_h, place.first_w + j * place.step_w
+            if place.step_w == 1:
+                to = ((n * y.shape[1] + k0 + k) * wide + i * y.shape[3] + j) * size
+                _copy_plus(y.ctypes.data + to, sums.ctypes.data + (k * sums.shape[1] + q) * size, run, bias[k])
             else:
-                n, i, j = p // space.span, p % space.span // space.pitch, p % space.span % space.pitch
-            stop = min(panel - q, end - p)
-            run = min(stop, space.width - j)
-            for k in range(K):
-                row = y[n, k0 + k, place.first_h + i * place.step_h]
-                if place.step_w == 1:
-                    for m in range(run):
-                        row[place.first_w + j + m] = sums[k, panel_start + q + m] + bias[k]
-                else:
-                    for m in range(run):
-                        row[place.first_w + (j + m) * place.step_w] = sums[k, panel_start + q + m] + bias[k]
-            q += max(run, min(stop, space.pitch - j))
+                for m in range(run):
+                    y[n, k0 + k, i, j + m * place.step_w] = sums[k, q + m] + bias[k]
 
-    @njit(cache=True, parallel=True)
-    def multiply(source, offsets, packed, bias, space, place, y):
-        """One task a block of pixels and of filters; see the module."""
-        groups, T = packed.shape[0], offsets.size
-        block = PANELS * panel
-        blocks, parts = -(-space.span // block), -(-packed.shape[1] * ROWS // FILTERS)
-        Kg = bias.size // groups
-        local = np.arange(DEPTH) * (block + width)
-        for task in prange(groups * parts * space.images * blocks):
+
+@njit(cache=True)
+def _multiply_block(source, offsets, packed, base, p0, panels, space, scratch):
+    """sums[k, q] = Σ_t packed[k, t] · X[t, p0 + q] for one block of pixels, DEPTH taps at a time."""
+    sums, rows, runs = scratch
+    T, block, size = offsets.size, sums.shape[1], sums.itemsize
+    panel = 3 * VECTOR // size
+    local = np.arange(DEPTH) * rows.shape[1]
+    for t in range(0, T, DEPTH):
+        depth = min(DEPTH, T - t)
+        if space.gathered:
+            _gather(source, offsets[t:t + depth], base, runs, rows)
+        for i in range(panels):
+            b, table = source.ctypes.data + (base + p0 + i * panel) * size, offsets.ctypes.data + t * 8
+            if space.gathered:
+                b, table = rows.ctypes.data + i * panel * size, local.ctypes.data
+            elif space.direct and base + p0 + (i + 1) * panel + offsets[T - 1] > source.size:
+                _copy_tail(source, offsets[t:t + depth], base + p0 + i * panel, rows)
+                b, table = rows.ctypes.data, local.ctypes.data
+            for k in range(packed.shape[0]):
+                a = packed.ctypes.data + (k * T + t) * ROWS * size
+                _product(a, b, table, depth, sums.ctypes.data + (k * ROWS * block + i * panel) * size, block, t, sums)
+
+
+@njit(cache=True, parallel=True)
+def _multiply(source, offsets, packed, bias, space, place, workers, y):
+    """A worker has some of the tasks, each a block of pixels and of filters; see the module."""
+    panel, width = 3 * VECTOR // y.itemsize, VECTOR // y.itemsize
+    groups, Kg, block = packed.shape[0], bias.size // packed.shape[0], PANELS * panel
+    blocks, parts = -(-space.span // block), -(-packed.shape[1] * ROWS // FILTERS)
+    tasks = groups * parts * space.images * blocks
+    for worker in prange(workers):
+        sums = np.empty((min(packed.shape[1] * ROWS, FILTERS), block), y.dtype)
+        rows = np.empty((min(offsets.size, DEPTH), block + width), y.dtype)
+        pieces, stores = np.empty((block, 3), np.int64), np.empty((block, 5), np.int64)
+        for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
             g, part = task // (parts * space.images * blocks), task // (space.images * blocks) % parts
             n, p0 = task // blocks % space.images, task % blocks * block
             count = min(block, space.span - p0)
-            panels, base = -(-count // panel), n * space.image_stride + g * space.group_stride
-            k0 = part * FILTERS
-            some = packed[g, k0 // ROWS:(k0 + FILTERS) // ROWS]
-            sums = np.empty((some.shape[0] * ROWS, block), y.dtype)
-            rows = np.empty((min(T, DEPTH) if space.gathered else 0, block + width), y.dtype)
-            runs = np.empty((block if space.gathered else 0, 3), np.int64)
-            found = runs_of(space, place.row_pitch, space.image_stride, p0, count, width, runs) if space.gathered else 0
-            for t in range(0, T, DEPTH):
-                depth = min(DEPTH, T - t)
-                if space.gathered:
-                    gather(source, offsets[t:t + depth], g * space.group_stride, runs[:found], rows)
-                for i in range(panels):
-                    if space.gathered:
-                        b, table = rows.ctypes.data + i * panel * size, local.ctypes.data
-                    else:
-                        p = last_start(p0 + i * panel, space)
-                        b, table = source.ctypes.data + (base + p) * size, offsets.ctypes.data + t * 8
-                    for k in range(some.shape[0]):
-                        a = some.ctypes.data + (k * T + t) * ROWS * size
-                        product(a, b, table, depth, sums.ctypes.data + (k * ROWS * block + i * panel) * size, block, t)
-            first = g * Kg + k0
-            some_bias = bias[first:min(g * Kg + Kg, first + FILTERS)]
+            base, first = n * space.image_stride + g * space.group_stride, g * Kg + part * FILTERS
+            found = runs_of(space, place.row_pitch, p0, count, width, pieces) if space.gathered else 0
+            some = packed[g, part * FILTERS // ROWS:(part + 1) * FILTERS // ROWS]
+            _multiply_block(source, offsets, some, base, p0, -(-count // panel), space, (sums, rows, pieces[:found]))
+            found = targets_of(space, n, p0, count, stores)
+            _store(sums, bias[first:min(g * Kg + Kg, first + FILTERS)], first, stores[:found], place, y)
+
+
+@njit(cache=True, parallel=True)
+def _correlate(source, offsets, gt, space, place, gw):
+    """gW: one task some taps, over all pixels and filters in a fixed order."""
+    groups, panels, T, size = gt.shape[0], gt.shape[1], offsets.size, gw.itemsize
+    filters, width = 2 * VECTOR // size, VECTOR // size
+    share = -(-min(96, max(TAPS, T // 8)) // TAPS) * TAPS
+    parts = -(-T // share)
+    blocks = -(-space.span // PIXELS)
+    length = -(-space.span // blocks)
+    for task in prange(groups * parts):
+        g, t0 = task // parts, task % parts * share
+        count = min(share, T - t0)
+        table = np.zeros(share, np.int64)
+        table[:count] = offsets[t0:t0 + count]
+        local = np.arange(share) * (length + width)
+        rows = np.zeros((share if space.gathered else 0, length + width), gw.dtype)
+        runs = np.empty((length if space.gathered else 0, 3), np.int64)
+        sums = np.zeros((panels, share, filters), gw.dtype)
+        for block in range(space.images * blocks):
+            n, p0 = block // blocks, block % blocks * length
+            depth = min(length, space.span - p0)
+            a, streams = source.ctypes.data, table.ctypes.data
+            a += (n * space.image_stride + g * space.group_stride + p0) * size
+            if space.gathered:
+                found = runs_of(space, place.row_pitch, p0, depth, width, runs)
+                _gather(source, table[:count], g * space.group_stride, runs[:found], rows)
+                a, streams = rows.ctypes.data, local.ctypes.data
             for i in range(panels):
-                p = p0 + i * panel if space.gathered else n * space.span + last_start(p0 + i * panel, space)
-                end = space.span if space.gathered else (n + 1) * space.span
-                store(sums, i * panel, some_bias, first, (p, end), space, place, y)
-
-    @njit(cache=True)
-    def last_start(p, space):
-        """A panel that would overrun an image that was not copied starts early instead, over pixels done before."""
-        return min(p, space.span - panel) if space.direct else p
-
-    @njit(cache=True, parallel=True)
-    def correlate(source, offsets, gt, space, place, gw):
-        """gW: one task some taps, over all pixels and filters in a fixed order."""
-        groups, panels, T = gt.shape[0], gt.shape[1], offsets.size
-        share = -(-min(96, max(TAPS, T // 8)) // TAPS) * TAPS
-        parts = -(-T // share)
-        blocks = -(-space.span // PIXELS)
-        length = -(-space.span // blocks)
-        for task in prange(groups * parts):
-            g, t0 = task // parts, task % parts * share
-            count = min(share, T - t0)
-            table = np.zeros(share, np.int64)
-            table[:count] = offsets[t0:t0 + count]
-            local = np.arange(share) * (length + width)
-            rows = np.zeros((share if space.gathered else 0, length + width), gw.dtype)
-            runs = np.empty((length if space.gathered else 0, 3), np.int64)
-            sums = np.zeros((panels, share, filters), gw.dtype)
-            for block in range(space.images * blocks):
-                n, p0 = block // blocks, block % blocks * length
-                depth = min(length, space.span - p0)
-                a, streams = source.ctypes.data, table.ctypes.data
-                a += (n * space.image_stride + g * space.group_stride + p0) * size
-                if space.gathered:
-                    found = runs_of(space, place.row_pitch, space.image_stride, p0, depth, width, runs)
-                    gather(source, table[:count], g * space.group_stride, runs[:found], rows)
-                    a, streams = rows.ctypes.data, local.ctypes.data
-                for i in range(panels):
-                    b = gt.ctypes.data + (((g * panels + i) * space.images + n) * space.span + p0) * filters * size
-                    for t in range(0, count, TAPS):
-                        c = sums.ctypes.data + (i * share + t) * filters * size
-                        correlation(a, streams + t * 8, b, depth, c, filters, 1)
-            for k in range(gw.shape[1]):
-                for t in range(count):
-                    gw[g, k, t0 + t] = sums[k // filters, t, k % filters]
-
-    return multiply, correlate
-
-
-_PRODUCTS = {dtype: _products(dtype) for dtype in ("float32", "float64")}
+                b = gt.ctypes.data + (((g * panels + i) * space.images + n) * space.span + p0) * filters * size
+                for t in range(0, count, TAPS):
+                    c = sums.ctypes.data + (i * share + t) * filters * size
+                    _correlation(a, streams + t * 8, b, depth, c, filters, 1, gw)
+        for k in range(gw.shape[1]):
+            for t in range(count):
+                gw[g, k, t0 + t] = sums[k // filters, t, k % filters]

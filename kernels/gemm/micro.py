@@ -35,21 +35,25 @@ def lanes(dtype):
     return registers()[0] // np.dtype(dtype).itemsize
 
 
-@functools.cache
-def product_tile(rows, vectors, width, dtype):
-    """An intrinsic tile(a, b, offsets, depth, c, ldc, accumulate):
+def _dtype(array_type):
+    return str(array_type.dtype)
 
-        C[i, j] (+)= Σ_p A[p, i] · B[p, j],   i < rows, j < vectors · width lanes
+
+@functools.cache
+def product_tile(rows, vectors, vector_bytes):
+    """An intrinsic tile(a, b, offsets, depth, c, ldc, accumulate, like):
+
+        C[i, j] (+)= Σ_p A[p, i] · B[p, j],   i < rows, j < width = vectors · lanes
 
     with A packed, A[p, i] = a[p · rows + i], and the rows of B wherever they lie, B[p, j] = b[offsets[p] + j]: the columns
     of a convolution are pieces of the image itself. C[i, j] = c[i · ldc + j]. a, b, c, offsets are addresses; the offsets
-    are int64 and count values.
+    are int64 and count values; `like` is any array of the product's dtype.
     """
     @intrinsic
-    def tile(typing_context, a, b, offsets, depth, c, ldc, accumulate):
+    def tile(typing_context, a, b, offsets, depth, c, ldc, accumulate, like):
         def codegen(context, builder, signature, arguments):
-            a, b, offsets, depth, c, ldc, accumulate = arguments
-            emit = _Tile(builder, rows, vectors, width, dtype)
+            a, b, offsets, depth, c, ldc, accumulate, _ = arguments
+            emit = _Tile(builder, rows, vectors, vector_bytes, _dtype(like))
             a, b = emit.pointer(a), emit.pointer(b)
             offsets = builder.inttoptr(offsets, ir.IntType(64).as_pointer())
             sums = emit.begin(c, ldc, accumulate)
@@ -59,56 +63,75 @@ def product_tile(rows, vectors, width, dtype):
                 emit.step(sums, [builder.gep(a_column, [emit.constant(i)]) for i in range(rows)], b_row)
             emit.end(sums)
             return context.get_dummy_value()
-        return types.void(*[types.intp] * 7), codegen
+        return types.void(*[types.intp] * 7, like), codegen
     return tile
 
 
 @functools.cache
-def correlation_tile(rows, vectors, width, dtype):
-    """An intrinsic tile(a, offsets, b, depth, c, ldc, accumulate): as product_tile, but with the rows of A wherever they
-    lie, A[p, i] = a[offsets[i] + p], and B packed, B[p, j] = b[p · vectors · width + j]."""
+def correlation_tile(rows, vectors, vector_bytes):
+    """An intrinsic tile(a, offsets, b, depth, c, ldc, accumulate, like): as product_tile, but with the rows of A wherever they
+    lie, A[p, i] = a[offsets[i] + p], and B packed, B[p, j] = b[p · width + j]."""
     @intrinsic
-    def tile(typing_context, a, offsets, b, depth, c, ldc, accumulate):
+    def tile(typing_context, a, offsets, b, depth, c, ldc, accumulate, like):
         def codegen(context, builder, signature, arguments):
-            a, offsets, b, depth, c, ldc, accumulate = arguments
-            emit = _Tile(builder, rows, vectors, width, dtype)
+            a, offsets, b, depth, c, ldc, accumulate, _ = arguments
+            emit = _Tile(builder, rows, vectors, vector_bytes, _dtype(like))
             a, b = emit.pointer(a), emit.pointer(b)
             offsets = builder.inttoptr(offsets, ir.IntType(64).as_pointer())
             a_rows = [builder.gep(a, [builder.load(builder.gep(offsets, [emit.constant(i)]))]) for i in range(rows)]
             sums = emit.begin(c, ldc, accumulate)
             with cgutils.for_range(builder, depth, intp=ir.IntType(64)) as loop:
-                b_row = builder.gep(b, [builder.mul(loop.index, emit.constant(vectors * width))])
+                b_row = builder.gep(b, [builder.mul(loop.index, emit.constant(vectors * emit.width))])
                 emit.step(sums, [builder.gep(row, [loop.index]) for row in a_rows], b_row)
             emit.end(sums)
             return context.get_dummy_value()
-        return types.void(*[types.intp] * 7), codegen
+        return types.void(*[types.intp] * 7, like), codegen
     return tile
 
 
 @functools.cache
-def vector_copy(width, dtype):
-    """An intrinsic copy(target, source, vectors): whole vectors from one address to another, the last one too."""
+def vector_copy(vector_bytes):
+    """An intrinsic copy(target, source, vectors, like): whole vectors from one address to another, the last one too."""
     @intrinsic
-    def copy(typing_context, target, source, vectors):
+    def copy(typing_context, target, source, vectors, like):
         def codegen(context, builder, signature, arguments):
-            target, source, vectors = arguments
-            emit = _Tile(builder, 0, 0, width, dtype)
-            target, source = emit.pointer(target), emit.pointer(source)
-            with cgutils.for_range(builder, vectors, intp=ir.IntType(64)) as loop:
-                at = builder.mul(loop.index, emit.constant(width))
-                emit.store(emit.load(builder.gep(source, [at])), builder.gep(target, [at]))
+            target, source, vectors, _ = arguments
+            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
+            emit.copy(emit.pointer(target), emit.pointer(source), vectors)
             return context.get_dummy_value()
-        return types.void(*[types.intp] * 3), codegen
+        return types.void(*[types.intp] * 3, like), codegen
+    return copy
+
+
+@functools.cache
+def copy_plus(vector_bytes):
+    """An intrinsic copy(target, source, count, value): target[i] = source[i] + value for exactly `count` values."""
+    @intrinsic
+    def copy(typing_context, target, source, count, value):
+        def codegen(context, builder, signature, arguments):
+            target, source, count, value = arguments
+            emit = _Tile(builder, 0, 0, vector_bytes, str(signature.args[3]))
+            target, source, i64 = emit.pointer(target), emit.pointer(source), ir.IntType(64)
+            emit.copy(target, source, builder.sdiv(count, emit.constant(emit.width)), emit.broadcast(value))
+            done = builder.mul(builder.sdiv(count, emit.constant(emit.width)), emit.constant(emit.width))
+            with cgutils.for_range(builder, builder.sub(count, done), intp=i64) as loop:
+                i = builder.add(done, loop.index)
+                total = builder.fadd(builder.load(builder.gep(source, [i])), value)
+                builder.store(total, builder.gep(target, [i]))
+            return context.get_dummy_value()
+        return types.void(types.intp, types.intp, types.intp, value), codegen
     return copy
 
 
 class _Tile:
     """Emits the pieces of a micro-kernel as LLVM vector instructions."""
 
-    def __init__(self, builder, rows, vectors, width, dtype):
-        self.builder, self.rows, self.vectors, self.width = builder, rows, vectors, width
+    def __init__(self, builder, rows, vectors, vector_bytes, dtype):
+        self.builder, self.rows, self.vectors = builder, rows, vectors
         self.real = ir.FloatType() if dtype == "float32" else ir.DoubleType()
-        self.vector, self.align = ir.VectorType(self.real, width), np.dtype(dtype).itemsize
+        self.align = np.dtype(dtype).itemsize
+        self.width = width = vector_bytes // self.align
+        self.vector = ir.VectorType(self.real, width)
         self.fma = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fma.v{width}f{8 * self.align}")
 
@@ -123,6 +146,13 @@ class _Tile:
 
     def store(self, value, pointer):
         self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
+
+    def copy(self, target, source, vectors, plus=None):
+        """Whole vectors from source to target, `plus` added to each."""
+        with cgutils.for_range(self.builder, vectors, intp=ir.IntType(64)) as loop:
+            at = self.builder.mul(loop.index, self.constant(self.width))
+            value = self.load(self.builder.gep(source, [at]))
+            self.store(value if plus is None else self.builder.fadd(value, plus), self.builder.gep(target, [at]))
 
     def begin(self, c, ldc, accumulate):
         """Registers for the tile, with C in them or zeros; `end` stores them."""
