@@ -91,11 +91,13 @@ def _input_gradient(gy, shape, weight, window, groups):
 
 def _weight_gradient(gy, x, shape, window, groups):
     K = shape[0]
+    if not len(gy):
+        return np.zeros(shape, gy.dtype)
     steps, width = (window.stride_h, window.stride_w), 2 * lanes(gy.dtype)
     source, offsets, space, row = columns(x, steps, _taps(window), gy.shape[2:], groups, K // groups, width)
     panels = -(-K // groups // width)
     runs = np.empty((groups, panels, space.images, space.span, width), gy.dtype)
-    _transpose(gy, space, runs.reshape(groups, panels, gy.shape[0], runs[0, 0].size // width // max(1, len(gy)), width))
+    _transpose(gy, space, runs.reshape(groups, panels, len(gy), -1, width))
     gw = np.empty((groups, K // groups, len(offsets)), gy.dtype)
     _correlate(source, offsets, runs, space, Place(0, 0, 1, 1, row), gw)
     return gw.reshape(shape)
