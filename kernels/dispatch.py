@@ -18,6 +18,7 @@ from kernels.errors import BackendError, DTypeError, ShapeError
 _NOTHING = types.MappingProxyType({})
 _pinned = contextvars.ContextVar("pinned", default=_NOTHING)
 ROOMS = {}
+FEW = 16384         # values: below this, waking a second thread takes longer than it saves
 
 
 class Room:
@@ -33,7 +34,8 @@ class Room:
         args = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args]
         _check_dtypes(f"{self.name}.{function}", args)
         name = _pinned.get().get(self.name) or self.best(function, *args)
-        return threads.call(getattr(self.rung(name), function), *args)
+        values = sum(a.size for a in args if isinstance(a, np.ndarray))
+        return threads.call(getattr(self.rung(name), function), *args, alone=values < FEW)
 
     def rung(self, name):
         """The module of one rung."""

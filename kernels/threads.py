@@ -52,15 +52,22 @@ def layer():
     return _state["layer"]
 
 
-def call(function, *args):
-    """function(*args), made safe on the threading layer in use."""
+def call(function, *args, alone=False):
+    """function(*args), made safe on the threading layer in use; with `alone` on one thread."""
     if _state["forked"]:
         raise BackendError("this process was forked after GNU OpenMP had started, and a parallel kernel would kill it; "
                            "start processes with multiprocessing's 'spawn' or 'forkserver' method, or use threads")
     if layer() in (None, "workqueue"):      # None: the first call starts the layer, one thread at a time
         with _lock:
-            return function(*args)
-    return function(*args)
+            return _run(function, args, alone)
+    return _run(function, args, alone)
+
+
+def _run(function, args, alone):
+    if not alone or _state["layer"] is None:
+        return function(*args)
+    with num_threads(1):
+        return function(*args)
 
 
 def _after_fork():
