@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minicnn.gradcheck.differences import Slopes
-from minicnn.gradcheck.point import direction, upstream
+from minicnn.gradcheck.point import direction, scale_of, upstream
 from minicnn.gradcheck.verdict import PASSED, SAFETY, SEVERITY, Numeric, Verdict, contract, judge, tolerance_of
 
 PROJECTIONS, ROWS = 2, 2
@@ -97,6 +97,8 @@ def _examine_input(point, i, v, gradient, evaluations, rows, rng):
         _ties(point, found, rng)
         return found
     found.projections = [_projection(point, found, rng) for _ in range(PROJECTIONS)]
+    if any(m.slopes.kink.any() for m in found.projections):
+        found.ties = [along(point, found, _tied_direction(point.arrays[i], rng))]
     if all(m.verdict in PASSED for m in found.projections):
         found.rows = rows.test(found)
     count = int(np.clip(evaluations / 12, FEWEST, MOST))
@@ -146,6 +148,12 @@ def _projection(point, found, rng):
         closer = along(point, found, d / point.scales[found.i] * np.maximum(x, smallest))
         return closer if closer.verdict is not Verdict.CANNOT_TELL else measured
     return measured
+
+
+def _tied_direction(x, rng):
+    """A random direction that moves equal values equally, so that they stay ties and the function smooth."""
+    values, which = np.unique(x, return_inverse=True)
+    return direction(values, rng)[which].reshape(x.shape) * (scale_of(x) / scale_of(values))
 
 
 def _ties(point, found, rng):

@@ -20,17 +20,20 @@ COMPLEX_STEP = 1e-30    # Squire and Trapp 1998: no subtraction, so no rounding
 
 
 class Slopes(NamedTuple):
-    """One number an output, shape (m,): the slope, its error, and at a kink the interval of the one-sided slopes."""
+    """One number an output, shape (m,): the slope, its error, at a kink the interval of the one-sided slopes, and how much
+    the output moves at the largest step, as a slope: against that an error is small even where the slope is 0.
+    """
 
     value: np.ndarray
     error: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    reach: np.ndarray
     kink: np.ndarray
 
     def scaled(self, factor):
         """The slopes along a line that is `factor` (> 0) times as long."""
-        return Slopes(*(a * factor for a in self[:4]), self.kink)
+        return Slopes(*(a * factor for a in self[:5]), self.kink)
 
 
 def slopes(move, y0):
@@ -61,7 +64,7 @@ def complex_slopes(move, y0, check):
     agree = np.abs(value - check.value) <= 5 * check.error + error
     if check.kink.any() or not agree.all():
         return None
-    return Slopes(value, error, value, value, check.kink)
+    return Slopes(value, error, value, value, check.reach, check.kink)
 
 
 class _Sweep:
@@ -87,7 +90,9 @@ class _Sweep:
         central = (plus - minus) / (2 * step)
         right, left = (plus - self.y0) / step, (self.y0 - minus) / step
         gap = np.abs(right - left)
-        if self.level:
+        if not self.level:
+            self.reach = np.nan_to_num(np.maximum(np.abs(right), np.abs(left)), posinf=0.0)
+        else:
             self._extrapolate(central, gap, noise)
             self.steady = (gap > 0.5 * self.gap) & (gap < 2 * self.gap)
             self.drift = np.abs(right - self.right) + np.abs(left - self.left) + noise
@@ -127,4 +132,4 @@ class _Sweep:
             high = np.maximum(self.right, self.left) + self.drift
             value = np.where(kink, (self.right + self.left) / 2, self.value)
             error = np.where(kink, self.drift, self.error)
-        return Slopes(value, error, np.where(kink, low, value), np.where(kink, high, value), kink)
+        return Slopes(value, error, np.where(kink, low, value), np.where(kink, high, value), self.reach, kink)

@@ -14,7 +14,7 @@ from minicnn.gradcheck.report import Report, Result
 from minicnn.gradcheck.subject import BackwardError, FunctionSubject, OpSubject
 from minicnn.gradcheck.verdict import PASSED, Verdict
 
-SECONDS = 60.0
+SECONDS = 20.0
 
 
 def check_model(model, x, loss=None, seconds=SECONDS, seed=0):

@@ -29,13 +29,16 @@ SEVERITY = (Verdict.RIGHT, Verdict.KINK, Verdict.CANNOT_TELL, Verdict.KINK_INVAL
 
 
 class Numeric(NamedTuple):
-    """Σ_j v_j · slope_j with its error; [low, high] where kinks leave it open; size is Σ_j |v_j · slope_j|."""
+    """Σ_j v_j · slope_j with its error; [low, high] where kinks leave it open; size is Σ_j |v_j · slope_j|, reach the same for
+    the movement at the largest step.
+    """
 
     value: float
     error: float
     low: float
     high: float
     size: float
+    reach: float
     kink: bool
 
 
@@ -47,7 +50,8 @@ def contract(slopes, v):
     with np.errstate(all="ignore"):
         terms, ends = v * slopes.value, np.stack([v * slopes.low, v * slopes.high])
         return Numeric(float(terms.sum()), float((np.abs(v) * slopes.error).sum()), float(ends.min(0).sum()),
-                       float(ends.max(0).sum()), float(np.abs(terms).sum()), bool(slopes.kink.any()))
+                       float(ends.max(0).sum()), float(np.abs(terms).sum()), float((np.abs(v) * slopes.reach).sum()),
+                       bool(slopes.kink.any()))
 
 
 def judge(analytic, numeric, largest=0.0, size=0.0):
@@ -65,7 +69,7 @@ def judge(analytic, numeric, largest=0.0, size=0.0):
         if numeric.kink and numeric.high - numeric.low > tolerance:
             return Verdict.KINK
         vague = SAFETY * numeric.error > USEFUL * max(abs(analytic), abs(numeric.value), 1e-2 * largest,
-                                                         1e-2 * numeric.size) + ATOL
+                                                         1e-2 * numeric.size, 1e-2 * numeric.reach) + ATOL
         return Verdict.CANNOT_TELL if vague else Verdict.RIGHT
     return Verdict.KINK_INVALID if numeric.kink else Verdict.WRONG
 

@@ -16,6 +16,7 @@ LINEAR = ("relu", "negate", "sum", "max", "average", "twice", "identity")
 special = st.sampled_from([0.0, -0.0, 0.5, 0.5, 1.0, -1.0, 1e-3, -1e-3, 5e-324, 1e-310, 1e-200, 1e-30])
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(name=st.sampled_from(sorted(cases.CASES)), seed=st.integers(0, 10 ** 6))
 def test_every_op_on_any_shape_with_and_without_ties(name, seed):
@@ -24,6 +25,7 @@ def test_every_op_on_any_shape_with_and_without_ties(name, seed):
     assert report, report
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(name=st.sampled_from(sorted(ELEMENTWISE)), values=st.lists(special, min_size=12, max_size=12))
 def test_zeros_ties_and_denormals(name, values):
