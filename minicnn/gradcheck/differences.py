@@ -72,6 +72,7 @@ class _Sweep:
 
     def __init__(self, y0):
         self.y0, self.level = y0, -1
+        self.shrinks = np.zeros(y0.shape, bool)
         self.value = np.full(y0.shape, np.nan)
         self.error = np.full(y0.shape, np.inf)
         self.largest = np.abs(y0).max(initial=0)
@@ -102,7 +103,10 @@ class _Sweep:
         """Aitken-Neville on the even powers of the step: level against the level before."""
         change = np.abs(central - self.central)
         first = central + (central - self.central) / (RATIO ** 2 - 1)
-        smooth = (gap <= 0.5 * self.gap) | (gap <= np.maximum(32 * noise, 1e-11 * np.abs(central)))
+        # Twice in a row: between two steps on either side of a kink the gap can shrink by chance.
+        shrinks = gap <= 0.3 * self.gap
+        smooth = (shrinks & self.shrinks) | (gap <= np.maximum(32 * noise, 1e-11 * np.abs(central)))
+        self.shrinks = shrinks
         rounding = (gap > 2.5 * self.gap) & (gap < 2.0 ** 12 * self.floor)      # grows as the step shrinks
         noise = noise + np.where(rounding & ~smooth, gap, 0)
         self._offer(central, change + noise, smooth | rounding)

@@ -94,3 +94,11 @@ def test_kinks_along_projections_of_large_arrays(size, rng):
         assert report, report
         assert report.results[0].verdict == gradcheck.Verdict.KINK
         assert 0 < report.results[0].miss_probability < 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pooling_after_a_relu(seed):
+    """Thousands of windows with tied zeros, some with a small maximum that the larger steps do not see."""
+    x = np.maximum(np.random.default_rng(seed).standard_normal((2, 16, 32, 32)), 0)
+    report = gradcheck.check(lambda x: ops.max_pool2d(x, 3, 2, 1), x, seconds=0.05)
+    assert report, report
