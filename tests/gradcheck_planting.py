@@ -4,7 +4,90 @@ A bug has the op that it is planted in, the kinds of diagnosis that name it (non
 backward(ctx, gy) -> gradients or forward(ctx, *arrays) -> y. ctx.right(gy) gives the right gradients, ctx.x the inputs,
 ctx.y the output, ctx.op the op after its forward pass, and ctx.memory a dict that lives as long as the layer, for what is
 wrongly kept between calls.
-"""The layer with the bug, as a function of tensors."""
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+from kernels.geometry import Window2d
+from minicnn.autograd import Op, apply
+from minicnn.ops.activation import ReLU
+from minicnn.ops.arithmetic import Add, Divide, Exp, Log, MatMul, Multiply, Negate, Power, Subtract
+from minicnn.ops.batch_norm import BatchNorm
+from minicnn.ops.concat import Concat
+from minicnn.ops.conv import Conv2d
+from minicnn.ops.dropout import Dropout, DropPath
+from minicnn.ops.linear import Linear
+from minicnn.ops.loss import CrossEntropy, LogSoftmax
+from minicnn.ops.lrn import LocalResponseNorm
+from minicnn.ops.pool import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from minicnn.ops.shape import Index, Mean, Pad, Reshape, Sum, Transpose
+
+LABELS = np.array([3, 0, 5, 1])
+STATISTICS = np.array([0.3, -0.2, 0.1]), np.array([0.7, 1.6, 2.3])
+
+# name: (makes the op, the shapes of its inputs)
+OPS = {
+    "conv2d": (lambda: Conv2d(Window2d.of((3, 2), 1, ((1, 1), (1, 0))), 1), ((2, 3, 5, 4), (4, 3, 3, 2), (4,))),
+    "conv2d in groups": (lambda: Conv2d(Window2d.of((3, 2), (2, 1), ((1, 0), (2, 1)), (1, 2)), 2),
+                         ((2, 4, 6, 5), (6, 2, 3, 2), (6,))),
+    "conv2d 3x3": (lambda: Conv2d(Window2d.of(3, 1, 1), 1), ((2, 3, 5, 4), (3, 3, 3, 3), (3,))),
+    "max_pool2d": (lambda: MaxPool2d(Window2d.of((3, 2), (2, 1), (1, 0))), ((2, 3, 5, 6),)),
+    "avg_pool2d": (lambda: AvgPool2d(Window2d.of((3, 2), (2, 1), (1, 0)), True), ((2, 3, 5, 6),)),
+    "avg_pool2d without padding": (lambda: AvgPool2d(Window2d.of(3, 2, 1), False), ((2, 3, 5, 6),)),
+    "adaptive_avg_pool2d": (lambda: AdaptiveAvgPool2d((3, 2)), ((2, 3, 7, 5),)),
+    "global_avg_pool2d": (GlobalAvgPool2d, ((2, 3, 5, 4),)),
+    "batch_norm": (BatchNorm, ((4, 3, 2, 5), (3,), (3,))),
+    "batch_norm in evaluation": (lambda: BatchNorm(*STATISTICS), ((4, 3, 2, 5), (3,), (3,))),
+    "lrn": (lambda: LocalResponseNorm(4, 1.0, 0.6, 1.0), ((2, 6, 3, 4),)),
+    "linear": (Linear, ((3, 5), (4, 5), (4,))),
+    "square linear": (Linear, ((4, 5), (5, 5), (5,))),
+    "concat": (lambda: Concat(1), ((2, 3, 4), (2, 3, 4), (2, 2, 4))),
+    "relu": (ReLU, ((3, 4, 5),)),
+    "dropout": (lambda: Dropout(0.4, 12345), ((3, 4, 5),)),
+    "drop_path": (lambda: DropPath(0.4, 12345), ((6, 2, 3),)),
+    "log_softmax": (lambda: LogSoftmax(1), ((4, 5),)),
+    "cross_entropy": (lambda: CrossEntropy(LABELS, 0.1), ((4, 6),)),
+    "add": (Add, ((2, 3, 4), (3, 1))),
+    "subtract": (Subtract, ((2, 3, 4), (2, 3, 4))),
+    "multiply": (Multiply, ((2, 3, 4), (2, 3, 4))),
+    "divide": (Divide, ((2, 3, 4), (2, 3, 4))),
+    "power": (Power, ((2, 3), (2, 3))),
+    "negate": (Negate, ((2, 3),)),
+    "exp": (Exp, ((3, 4),)),
+    "log": (Log, ((3, 4),)),
+    "matmul": (MatMul, ((2, 3, 4), (2, 4, 5))),
+    "reshape": (lambda: Reshape((6, 4)), ((2, 3, 4),)),
+    "transpose": (lambda: Transpose((2, 0, 1)), ((2, 3, 4),)),
+    "pad": (lambda: Pad(((1, 0), (2, 3))), ((3, 4),)),
+    "index": (lambda: Index(([0, 2, 0],)), ((3, 4),)),
+    "sum": (lambda: Sum((0, 2), False), ((2, 3, 4),)),
+    "mean": (lambda: Mean((1,), False), ((2, 3, 4),)),
+}
+POSITIVE = {"log", "power", "divide"}
+
+
+@dataclass
+class Bug:
+    name: str
+    op: str
+    kinds: set
+    backward: Callable | None = None
+    forward: Callable | None = None
+    inputs: Callable | None = None      # rng -> arrays, where random ones would not show it
+    reference: Callable | None = None   # the expected output, where no rung has it
+
+    def arrays(self, rng):
+        if self.inputs is not None:
+            return self.inputs(rng)
+        draw = (lambda shape: rng.uniform(0.5, 2, shape)) if self.op in POSITIVE else rng.standard_normal
+        return [np.asarray(draw(shape)) for shape in OPS[self.op][1]]
+
+    def function(self):
+        """The layer with the bug, as a function of tensors."""
         memory = {}
         return lambda *tensors: apply(Planted(self, memory), *tensors)
 
