@@ -1,7 +1,7 @@
 """The architectures, one paper a file: names() lists them, create(name) builds one, info(name) tells its figures.
 
-A model may define `loss(output, labels, label_smoothing=0.0) -> Tensor` for training, as GoogLeNet does with its auxiliary
-classifiers; for others the loss is ops.cross_entropy(model(x), labels, label_smoothing).
+A model may define `loss(output, labels, label_smoothing=0.0) -> Tensor` for training, as GoogLeNet does with its
+auxiliary classifiers; for others the loss is ops.cross_entropy(model(x), labels, label_smoothing).
 """
 
 from minicnn.models import (  # noqa: F401 (importing a family registers its presets)
@@ -24,4 +24,5 @@ from minicnn.models.recipe import Recipe
 from minicnn.models.registry import ModelInfo, Published, create, info, names
 from minicnn.models.stochastic_depth import with_stochastic_depth
 
-__all__ = ["ModelInfo", "Published", "Recipe", "create", "fully_convolutional", "info", "names", "with_stochastic_depth"]
+__all__ = ["ModelInfo", "Published", "Recipe", "create", "fully_convolutional", "info", "names",
+           "with_stochastic_depth"]

@@ -13,8 +13,8 @@ RECIPE = Recipe(
     augmentation=(("resize", 256), ("random_crop", 227), ("flip",), ("color_pca", 0.1), ("normalize",)),
     initial="N(0, 0.01); bias 1 in conv2, conv4, conv5 and the hidden fully connected layers, else 0",
     dropout="0.5 behind the two hidden fully connected layers", validation="the rate is divided by 10 three times",
-    notes="the paper's update has the learning rate inside the velocity; crops of 224 in the text, 227 by arithmetic; the "
-          "paper subtracts the mean image; test: 5 crops and their mirror images, softmax averaged")
+    notes="the paper's update has the learning rate inside the velocity; crops of 224 in the text, 227 by arithmetic; "
+          "the paper subtracts the mean image; test: 5 crops and their mirror images, softmax averaged")
 LECTURE = replace(RECIPE, source="CNN architectures lecture, slide on AlexNet",
                   schedule_args={"factor": 0.1, "patience": 5, "mode": "max"},
                   validation="the rate is divided by 10 by hand when validation accuracy stalls",
@@ -22,15 +22,15 @@ LECTURE = replace(RECIPE, source="CNN architectures lecture, slide on AlexNet",
 
 
 def normalization():
-    """The paper's response normalisation: k 2, n 5, alpha 1e-4, beta 0.75; our alpha is divided by n, the paper's is not."""
+    """Response normalisation with k 2, n 5, alpha 1e-4, beta 0.75; our alpha is divided by n, the paper's is not."""
     return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
 
 
 class AlexNet(nn.Module):
     """Five convolutions, in two groups where the paper's two GPUs did not talk, and three fully connected layers.
 
-    x (N, in_channels, 227, 227) -> logits (N, num_classes); sides up to 258 give the same 6x6 map. The biases of 1 feed the
-    ReLUs positive inputs from the start (section 5).
+    x (N, in_channels, 227, 227) -> logits (N, num_classes); sides up to 258 give the same 6x6 map. The biases of 1
+    feed the ReLUs positive inputs from the start (section 5).
     """
 
     side = 6

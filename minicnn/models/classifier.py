@@ -1,7 +1,7 @@
 """Networks whose convolutions end in fully connected layers (AlexNet, VGG): their features and their dense evaluation.
 
-Such a model has `features` (convolutions), `classifier` (Linear, ReLU, Dropout), `side` (the height and width of the map
-that the first Linear covers) and `pooled(x)`, the images' rows of features between the two.
+Such a model has `features` (convolutions), `classifier` (Linear, ReLU, Dropout), `side` (the height and width of the
+map that the first Linear covers) and `pooled(x)`, the images' rows of features between the two.
 """
 
 from minicnn import nn, ops
@@ -37,7 +37,7 @@ def features_at(model, layer, x):
 class FullyConvolutional(nn.Module):
     """The same network with its fully connected layers as convolutions: whole images of any larger size, densely.
 
-    x (N, C, H, W) -> scores (N, num_classes), averaged over all positions. The parameters are the model's own, not copies.
+    x (N, C, H, W) -> scores (N, num_classes), averaged over all positions. The parameters are the model's own.
     Source: Simonyan and Zisserman 2015, section 3.2.
     """
 
@@ -52,8 +52,8 @@ class FullyConvolutional(nn.Module):
         x = self.model.features(x)
         if min(x.shape[2:]) < side:
             raise ShapeError(f"FullyConvolutional: an image of {images[0]}x{images[1]} pixels leaves a map of "
-                             f"{x.shape[2]}x{x.shape[3]}, and the first fully connected layer covers {side}x{side}; resize "
-                             "the images to at least the size that the network was trained with")
+                             f"{x.shape[2]}x{x.shape[3]}, and the first fully connected layer covers {side}x{side}; "
+                             "resize the images to at least the size that the network was trained with")
         for module in self.model.classifier:
             if isinstance(module, nn.Linear):
                 kernel = side if x.shape[1] != module.in_features else 1
@@ -70,6 +70,6 @@ class FullyConvolutional(nn.Module):
 def fully_convolutional(model):
     """A FullyConvolutional of an AlexNet or VGG, sharing its weights. Raises ModelError for models of other kinds."""
     if not hasattr(model, "side"):
-        raise ModelError(f"fully_convolutional: {type(model).__name__} has no fully connected layers behind a fixed map; "
-                         "choose an AlexNet or VGG, other networks take larger images as they are")
+        raise ModelError(f"fully_convolutional: {type(model).__name__} has no fully connected layers behind a fixed "
+                         "map; choose an AlexNet or VGG, other networks take larger images as they are")
     return FullyConvolutional(model)

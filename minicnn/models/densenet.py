@@ -8,7 +8,8 @@ from minicnn.models.registry import Published, check_images, register
 RECIPE = Recipe(
     source="Huang et al. 2017, section 4.2", batch_size=64, epochs=300, lr=0.1, weight_decay=1e-4, nesterov=True,
     schedule="multistep", schedule_args={"milestones": [150, 225], "factor": 0.1},
-    augmentation=(("pad_crop", 4), ("flip",), ("normalize",)), dropout="0.2 behind each convolution, without augmentation")
+    augmentation=(("pad_crop", 4), ("flip",), ("normalize",)),
+    dropout="0.2 behind each convolution, without augmentation")
 IMAGENET_RECIPE = Recipe(
     source="Huang et al. 2017, section 4.2", batch_size=256, epochs=90, lr=0.1, weight_decay=1e-4, nesterov=True,
     schedule="multistep", schedule_args={"milestones": [30, 60], "factor": 0.1},
@@ -44,7 +45,10 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers that each see all channels before them: x (N, C, H, W) -> (N, C + layers·growth, H, W).  Source: equation 2."""
+    """Layers that each see all channels before them: x (N, C, H, W) -> (N, C + layers·growth, H, W).
+
+    Source: equation 2.
+    """
 
     def __init__(self, layers, in_channels, growth, bottleneck, dropout):
         super().__init__()
@@ -120,8 +124,8 @@ def densenet(depth, growth=32, num_classes=1000, dropout=0.0, in_channels=3):
     """DenseNet-BC of table 1 for ImageNet, depth 121, 161, 169 or 201. Raises ModelError for other depths."""
     if depth not in BLOCKS:
         raise ModelError(f"densenet: depth {depth} is none of table 1; choose from {', '.join(map(str, BLOCKS))}")
-    stem = {"conv0": nn.Conv2d(in_channels, 2 * growth, 7, 2, padding=3, bias=False), "norm0": nn.BatchNorm2d(2 * growth),
-            "relu0": nn.ReLU(), "pool0": nn.MaxPool2d(3, 2, padding=1)}
+    stem = {"conv0": nn.Conv2d(in_channels, 2 * growth, 7, 2, padding=3, bias=False),
+            "norm0": nn.BatchNorm2d(2 * growth), "relu0": nn.ReLU(), "pool0": nn.MaxPool2d(3, 2, padding=1)}
     return DenseNet(stem, 2 * growth, BLOCKS[depth], growth, 4, 0.5, dropout, num_classes, smallest=29)
 
 

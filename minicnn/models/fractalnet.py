@@ -78,8 +78,8 @@ class Fractal(nn.Module):
 class FractalNet(nn.Module):
     """Fractal blocks, each with 2x2 pooling and dropout behind it; global average; linear. Depth B·2^(C-1).
 
-    x (N, in_channels, H, W) -> logits (N, num_classes). In training each mini-batch is by chance local (every join loses
-    inputs on its own) or global (one random column runs through all blocks, and nothing else is computed).
+    x (N, in_channels, H, W) -> logits (N, num_classes). In training each mini-batch is by chance local (every join
+    loses inputs on its own) or global (one random column runs through all blocks, and nothing else is computed).
     """
 
     def __init__(self, columns, channels, dropouts, num_classes, in_channels):
@@ -149,5 +149,5 @@ def fractalnet(columns, channels=WIDTHS, dropouts=(0.0, 0.1, 0.2, 0.3, 0.4), num
     if columns < 1:
         raise ModelError(f"fractalnet: columns {columns} is less than 1; the paper has 1 to 6")
     if len(channels) != len(dropouts):
-        raise ModelError(f"fractalnet: {len(channels)} channels and {len(dropouts)} dropouts; give one of each for a block")
+        raise ModelError(f"fractalnet: {len(channels)} channels and {len(dropouts)} dropouts; give one of each a block")
     return FractalNet(columns, channels, dropouts, num_classes, in_channels)

@@ -1,7 +1,7 @@
 """GoogLeNet: Szegedy et al. 2015, table 1 and figure 3. Names of parameters are torchvision's, for both forms.
 
-`googlenet` is the paper's: response normalisation, 5x5 branches, biases. `googlenet_bn` is torchvision's: batch norm, and 3x3
-in the place of 5x5.
+`googlenet` is the paper's: response normalisation, 5x5 branches, biases. `googlenet_bn` is torchvision's: batch norm,
+and 3x3 in the place of 5x5.
 """
 
 from collections import namedtuple
@@ -18,8 +18,8 @@ RECIPE = Recipe(
     schedule="step", schedule_args={"size": 8, "factor": 0.96},
     augmentation=(("random_resized_crop", 224), ("flip",), ("photometric",), ("normalize",)), auxiliary_weight=0.3,
     dropout="0.4 before the last layer, 0.7 in the auxiliary classifiers",
-    notes="the paper gives the schedule, momentum and augmentation; batch size, epochs, rate and weight decay are not in it "
-          "(unverified: usual values); it averages the weights over training (Polyak) for the final model")
+    notes="the paper gives the schedule, momentum and augmentation; batch size, epochs, rate and weight decay are not "
+          "in it (unverified: usual values); it averages the weights over training (Polyak) for the final model")
 
 GoogLeNetOutputs = namedtuple("GoogLeNetOutputs", ["logits", "aux_logits2", "aux_logits1"])
 AUXILIARY_WEIGHT = 0.3          # section 5
@@ -41,8 +41,8 @@ class BasicConv2d(nn.Module):
 class Inception(nn.Module):
     """The inception module (figure 2b): 1x1, 3x3 and 5x5 convolutions and 3x3 pooling side by side, concatenated.
 
-    x (N, C, H, W) -> (N, c1 + c3 + c5 + pool, H, W). 1x1 convolutions to r3 and r5 channels go before the large ones, and
-    one behind the pooling: the bottleneck. Table 1 has the numbers in this order: c1, r3, c3, r5, c5, pool.
+    x (N, C, H, W) -> (N, c1 + c3 + c5 + pool, H, W). 1x1 convolutions to r3 and r5 channels go before the large ones,
+    and one behind the pooling: the bottleneck. Table 1 has the numbers in this order: c1, r3, c3, r5, c5, pool.
     """
 
     def __init__(self, in_channels, c1, r3, c3, r5, c5, pool, batch_norm):
@@ -61,7 +61,7 @@ class Inception(nn.Module):
 
 
 class NaiveInception(nn.Module):
-    """The module without 1x1 bottlenecks (figure 2a), to show what they save: pooling keeps all channels, so depth grows.
+    """The module without 1x1 bottlenecks (figure 2a), to show what they save: pooling keeps all channels.
 
     x (N, C, H, W) -> (N, c1 + c3 + c5 + C, H, W).
     """

@@ -9,12 +9,13 @@ RECIPE = Recipe(
     schedule="plateau", schedule_args={"factor": 0.1, "patience": 5, "mode": "max"},
     augmentation=(("gcn",), ("zca",), ("pad_crop", 4), ("flip",)), dropout="0.5 between the mlpconv blocks",
     validation="the rate is divided by 10 when the training accuracy stops improving, twice",
-    notes="the paper follows Goodfellow et al. 2013 and tunes rate and weight decay by hand; rate, weight decay and epochs "
-          "here are usual values (unverified)")
+    notes="the paper follows Goodfellow et al. 2013 and tunes rate and weight decay by hand; rate, weight decay and "
+          "epochs here are usual values (unverified)")
 IMAGENET_RECIPE = Recipe(
-    source="authors' ImageNet model (Caffe model zoo), unverified", batch_size=64, epochs=22, lr=0.01, weight_decay=5e-4,
-    schedule="step", schedule_args={"size": 10, "factor": 0.1},
-    augmentation=(("resize", 256), ("random_crop", 224), ("flip",), ("normalize",)), dropout="0.5 before the last block")
+    source="authors' ImageNet model (Caffe model zoo), unverified", batch_size=64, epochs=22, lr=0.01,
+    weight_decay=5e-4, schedule="step", schedule_args={"size": 10, "factor": 0.1},
+    augmentation=(("resize", 256), ("random_crop", 224), ("flip",), ("normalize",)),
+    dropout="0.5 before the last block")
 
 
 class MLPConv(nn.Module):

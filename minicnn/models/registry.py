@@ -102,14 +102,14 @@ def check_images(x, model, smallest, why, largest=None):
     """
     name, channels, shape = type(model).__name__, model.in_channels, tuple(x.shape)
     if len(shape) != 4 or shape[1] != channels:
-        raise ShapeError(f"{name}: images of shape {shape} are not (N, {channels}, H, W); convert them, or create the model "
-                         "with in_channels=")
+        raise ShapeError(f"{name}: images of shape {shape} are not (N, {channels}, H, W); convert them, or create the "
+                         "model with in_channels=")
     if min(shape[2:]) < smallest:
-        raise ShapeError(f"{name}: an image of {shape[2]}x{shape[3]} pixels is too small: {why}; the smallest that works is "
-                         f"{smallest}x{smallest}, resize the images")
+        raise ShapeError(f"{name}: an image of {shape[2]}x{shape[3]} pixels is too small: {why}; the smallest that "
+                         f"works is {smallest}x{smallest}, resize the images")
     if largest is not None and max(shape[2:]) > largest:
-        raise ShapeError(f"{name}: an image of {shape[2]}x{shape[3]} pixels is too large: {why}; the largest that works is "
-                         f"{largest}x{largest}, resize the images or use models.fully_convolutional(model)")
+        raise ShapeError(f"{name}: an image of {shape[2]}x{shape[3]} pixels is too large: {why}; the largest that "
+                         f"works is {largest}x{largest}, resize the images or use models.fully_convolutional(model)")
 
 
 def _natural(name):

@@ -1,4 +1,4 @@
-"""What residual networks share: shortcuts without parameters, stages of blocks, and the sum that may leave a block out."""
+"""What residual networks share: shortcuts without parameters, stages, and the sum that may leave a block out."""
 
 from minicnn import nn, ops, random
 from minicnn.errors import ArgumentError, ModelError
@@ -53,8 +53,8 @@ def make_stage(make_block, in_channels, channels, blocks, stride):
 def residual_sum(block, shortcut, x):
     """shortcut + block.residual(x), where the block is dropped in training with probability 1 - block.survival.
 
-    One draw decides for the whole mini-batch, and what is dropped is not computed; in evaluation the residual is multiplied
-    by block.survival. Source: Huang et al. 2016, equations 2 and 5.
+    One draw decides for the whole mini-batch, and what is dropped is not computed; in evaluation the residual is
+    multiplied by block.survival. Source: Huang et al. 2016, equations 2 and 5.
     """
     if block.survival == 1:
         return shortcut + block.residual(x)
@@ -66,8 +66,9 @@ def residual_sum(block, shortcut, x):
 def set_survival(model, last):
     """Stochastic depth for every residual block of `model`, in order: p_l = 1 - (l/L)·(1 - last). Returns the model.
 
-    last: the probability p_L that the last block survives a mini-batch; the paper's is 0.5, and 1 is an ordinary network.
-    Source: Huang et al. 2016, equation 4. Raises ArgumentError unless 0 <= last <= 1, ModelError without residual blocks.
+    last: the probability p_L that the last block survives a mini-batch; the paper's is 0.5, 1 is an ordinary network.
+    Source: Huang et al. 2016, equation 4. Raises ArgumentError unless 0 <= last <= 1, ModelError where nothing is
+    residual.
     """
     if not 0 <= last <= 1:
         raise ArgumentError(f"stochastic depth: survival {last} is not a probability; choose from 0 to 1")

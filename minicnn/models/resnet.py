@@ -47,8 +47,8 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1 down to `width`, 3x3, 1x1 up to 4·channels, added to the shortcut: (N, C, H, W) -> (N, 4·channels, H/s, W/s).
 
-    Source: He et al. 2016, figure 5. stride_in: "3x3" as torchvision, "1x1" as the paper. width (default `channels`) and
-    groups make it a Wide ResNet's or ResNeXt's block.
+    Source: He et al. 2016, figure 5. stride_in: "3x3" as torchvision, "1x1" as the paper. width (default `channels`)
+    and groups make it a Wide ResNet's or ResNeXt's block.
     """
 
     def __init__(self, in_channels, channels, stride=1, option="B", stride_in="3x3", width=None, groups=1):
@@ -86,8 +86,8 @@ def block_output(block, x):
 class ResNet(nn.Module):
     """7x7/2 convolution, 3x3/2 pooling, four stages of blocks, global average, linear.
 
-    x (N, in_channels, H, W) -> logits (N, num_classes). make_block(in_channels, channels, stride) -> block; `blocks`: how
-    many in each stage. Source: He et al. 2016, table 1.
+    x (N, in_channels, H, W) -> logits (N, num_classes). make_block(in_channels, channels, stride) -> block; `blocks`:
+    how many in each stage. Source: He et al. 2016, table 1.
     """
 
     def __init__(self, make_block, blocks, num_classes, in_channels):
@@ -116,7 +116,7 @@ DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 
 
 def errors(ten_crop, table, one_crop=None):
-    """Published top-1 and top-5: the authors' one-crop figures (of their repository) first, then the paper's 10-crop."""
+    """Published top-1 and top-5: one crop (the authors' repository) first, then the paper's 10-crop."""
     paper = Published("ImageNet", *ten_crop, source=f"{table}, 10-crop")
     return (Published("ImageNet", *one_crop, source="authors' repository, 1 crop"), paper) if one_crop else (paper,)
 
@@ -138,15 +138,16 @@ def errors(ten_crop, table, one_crop=None):
 def resnet(depth, num_classes=1000, option="B", stride_in="3x3", survival=1.0, in_channels=3):
     """An ImageNet ResNet of depth 18, 34 (basic blocks), 50, 101 or 152 (bottlenecks).
 
-    option: the shortcuts "A", "B", "C" of section 4.1, or "none" for a plain network. stride_in: where a bottleneck halves
-    the image: "3x3" as torchvision, "1x1" as the paper. survival: of the last block, for stochastic depth.
+    option: the shortcuts "A", "B", "C" of section 4.1, or "none" for a plain network. stride_in: where a bottleneck
+    halves the image: "3x3" as torchvision, "1x1" as the paper. survival: of the last block, for stochastic depth.
     Raises ModelError for other values.
     """
     check_depth("resnet", depth)
     check_option(option)
     if stride_in not in ("3x3", "1x1"):
         raise ModelError(f"resnet: stride_in {stride_in!r} is not '3x3' or '1x1'; choose one")
-    block = partial(BasicBlock, option=option) if depth < 50 else partial(Bottleneck, option=option, stride_in=stride_in)
+    bottleneck = partial(Bottleneck, option=option, stride_in=stride_in)
+    block = bottleneck if depth >= 50 else partial(BasicBlock, option=option)
     model = ResNet(block, DEPTHS[depth], num_classes, in_channels)
     return model if survival == 1 else set_survival(model, survival)
 

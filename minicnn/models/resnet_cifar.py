@@ -70,8 +70,8 @@ def error(percent):
 def resnet_cifar(depth, num_classes=10, option="A", survival=1.0, in_channels=3):
     """A CIFAR ResNet of `depth` = 6n+2 layers.
 
-    option: the shortcut where the shape changes: "A" subsamples and pads with zero channels, "B" projects, "C" projects in
-    every block, "none" has no shortcuts (the plain networks). survival: of the last block, for stochastic depth.
+    option: the shortcut where the shape changes: "A" subsamples and pads with zero channels, "B" projects, "C" projects
+    in every block, "none" has no shortcuts (the plain networks). survival: of the last block, for stochastic depth.
     Raises ModelError for other depths and options.
     """
     if depth < 8 or depth % 6 != 2:

@@ -23,7 +23,7 @@ FORMS = ("grouped", "concatenated", "aggregated")
 
 
 class ResNeXtBlock(Bottleneck):
-    """A bottleneck of `cardinality` paths, each `d` channels wide, in one of the paper's three equivalent forms (figure 3).
+    """A bottleneck of `cardinality` paths, each `d` channels wide, in one of three equivalent forms (figure 3).
 
     "aggregated" (a): each path 1x1, 3x3, 1x1 on its own, and the sum of all; "concatenated" (b): the paths' 3x3 outputs
     concatenated in front of one 1x1; "grouped" (c): 1x1, grouped 3x3, 1x1. The parameters are the same in all three.
@@ -55,7 +55,8 @@ class ResNeXtBlock(Bottleneck):
 
 def _normalize(bn, x, s):
     """The channels s of a BatchNorm2d, whose running statistics it moves."""
-    return ops.batch_norm(x, bn.running_mean[s], bn.running_var[s], bn.weight[s], bn.bias[s], bn.training, bn.momentum, bn.eps)
+    return ops.batch_norm(x, bn.running_mean[s], bn.running_var[s], bn.weight[s], bn.bias[s], bn.training, bn.momentum,
+                          bn.eps)
 
 
 class CifarResNeXt(nn.Module):
@@ -89,10 +90,11 @@ def _check(cardinality, width, form):
     if form not in FORMS:
         raise ModelError(f"resnext: form {form!r} is none of figure 3's; choose from {', '.join(FORMS)}")
     if cardinality < 1 or width < 1:
-        raise ModelError(f"resnext: cardinality {cardinality} and width {width} must be at least 1; choose for example 32, 4")
+        raise ModelError(f"resnext: cardinality {cardinality} and width {width} must be at least 1; choose e.g. 32, 4")
 
 
-FACTS = {"paper": "Xie et al. 2017, Aggregated residual transformations for deep neural networks", "year": 2017, "smallest": 1}
+FACTS = {"paper": "Xie et al. 2017, Aggregated residual transformations for deep neural networks", "year": 2017,
+         "smallest": 1}
 IMAGENET = {**FACTS, "input_shape": (3, 224, 224), "recipes": {"paper": RECIPE}}
 CIFAR = {**FACTS, "input_shape": (3, 32, 32), "recipes": {"paper": CIFAR_RECIPE}}
 

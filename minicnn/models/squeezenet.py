@@ -6,8 +6,9 @@ from minicnn.models.recipe import Recipe
 from minicnn.models.registry import Published, check_images, register
 
 RECIPE = Recipe(
-    source="Iandola et al. 2016, section 3.3 and the authors' solver", batch_size=512, epochs=68, lr=0.04, weight_decay=2e-4,
-    schedule="linear", augmentation=(("resize", 256), ("random_crop", 227), ("flip",), ("normalize",)),
+    source="Iandola et al. 2016, section 3.3 and the authors' solver", batch_size=512, epochs=68, lr=0.04,
+    weight_decay=2e-4, schedule="linear",
+    augmentation=(("resize", 256), ("random_crop", 227), ("flip",), ("normalize",)),
     initial="He et al. 2015; the authors: Xavier, N(0, 0.01) in the last convolution", dropout="0.5 behind fire9",
     notes="170,000 iterations of 32 images, accumulated over 16; epochs unverified")
 
@@ -31,7 +32,7 @@ class Fire(nn.Module):
 
 
 class BypassFire(nn.Module):
-    """A fire module with a shortcut around it: the identity, or a 1x1 convolution where the channels change (section 6)."""
+    """A fire module with a shortcut around it: the identity, or a 1x1 convolution where channels change (section 6)."""
 
     def __init__(self, fire):
         super().__init__()
@@ -80,10 +81,10 @@ FACTS = {"paper": "Iandola et al. 2016, SqueezeNet: AlexNet-level accuracy with 
           published=(Published("ImageNet", 42.5, 19.7, "table 2"),))
 @register("squeezenet1_0_simple_bypass", {"bypass": "simple"}, **FACTS, smallest=29, params=1_248_424, macs=818_924_576,
           published=(Published("ImageNet", 39.6, 17.5, "table 3"),))
-@register("squeezenet1_0_complex_bypass", {"bypass": "complex"}, **FACTS, smallest=29, params=1_589_672, macs=1_165_298_720,
-          published=(Published("ImageNet", 41.2, 18.0, "table 3"),))
+@register("squeezenet1_0_complex_bypass", {"bypass": "complex"}, **FACTS, smallest=29,
+          params=1_589_672, macs=1_165_298_720, published=(Published("ImageNet", 41.2, 18.0, "table 3"),))
 def squeezenet1_0(num_classes=1000, bypass="none", dropout=0.5, classifier_padding=0, in_channels=3):
-    """SqueezeNet v1.0. bypass: "none", "simple" (around fire3, 5, 7, 9) or "complex" (with convolutions around the others).
+    """SqueezeNet v1.0. bypass: "none", "simple" (around fire3, 5, 7, 9) or "complex" (convolutions around the others).
 
     classifier_padding: 0 as torchvision; the authors' Caffe weights (Deep Compression) were trained with 1.
     Raises ModelError for other kinds of bypass.

@@ -1,6 +1,7 @@
-"""Deep networks with stochastic depth: Huang et al. 2016. The mechanism is residual_sum and set_survival in residual.py.
+"""Deep networks with stochastic depth: Huang et al. 2016.
 
-It works on every residual network here: create("resnet50", survival=0.5), or with_stochastic_depth(model, 0.5).
+The mechanism is residual_sum and set_survival in residual.py. It works on every
+residual network here: create("resnet50", survival=0.5), or with_stochastic_depth(model, 0.5).
 """
 
 import math

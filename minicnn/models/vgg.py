@@ -15,7 +15,7 @@ RECIPE = Recipe(
     dropout="0.5 behind the two hidden fully connected layers", validation="the rate is divided by 10 three times",
     notes="370,000 iterations; test: dense evaluation (fully_convolutional) and multi-crop")
 
-# Table 1: channels of 3x3 convolutions, "1x1" for a 1x1 convolution of as many channels as before, "M" for 2x2/2 pooling
+# Table 1: channels of 3x3 convolutions, "1x1" for a 1x1 convolution that keeps them, "M" for 2x2/2 pooling
 CONFIGURATIONS = {
     "A": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
     "A-LRN": (64, "LRN", "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
@@ -122,5 +122,6 @@ def preset(configuration, batch_norm=False):
 def vgg(configuration, num_classes=1000, batch_norm=False, dropout=0.5, in_channels=3):
     """A column of table 1: configuration "A", "A-LRN", "B", "C", "D" or "E". Raises ModelError for others."""
     if configuration not in CONFIGURATIONS:
-        raise ModelError(f"vgg: configuration {configuration!r} is none of table 1; choose from {', '.join(CONFIGURATIONS)}")
+        raise ModelError(f"vgg: configuration {configuration!r} is none of table 1; choose from "
+                         f"{', '.join(CONFIGURATIONS)}")
     return VGG(configuration, batch_norm, num_classes, dropout, in_channels)

@@ -11,8 +11,8 @@ from minicnn.models.resnet import DEPTHS, LECTURE, Bottleneck, ResNet, check_dep
 from minicnn.models.resnet import RECIPE as RESNET_RECIPE
 
 RECIPE = Recipe(
-    source="Zagoruyko and Komodakis 2016, section 3", batch_size=128, epochs=200, lr=0.1, weight_decay=5e-4, nesterov=True,
-    schedule="multistep", schedule_args={"milestones": [60, 120, 160], "factor": 0.2},
+    source="Zagoruyko and Komodakis 2016, section 3", batch_size=128, epochs=200, lr=0.1, weight_decay=5e-4,
+    nesterov=True, schedule="multistep", schedule_args={"milestones": [60, 120, 160], "factor": 0.2},
     augmentation=(("pad_crop", 4), ("flip",), ("normalize",)), dropout="0.3 between the convolutions, where it is used",
     notes="the paper pads by reflection; 28-10 with dropout: 3.89 on CIFAR-10+, 18.85 on CIFAR-100+")
 
@@ -56,7 +56,7 @@ def wide_bottleneck(in_channels, channels, stride, widen):
 @register("wide_resnet101_2", {"depth": 101}, **IMAGENET, depth=101, params=126_886_696, macs=22_753_050_624,
           published=(Published("ImageNet", 21.15, 5.72, "torchvision, IMAGENET1K_V1"),))
 def wide_resnet(depth, widen=2, num_classes=1000, survival=1.0, in_channels=3):
-    """WRN-depth-widen-bottleneck for ImageNet, depth 50, 101 or 152, as torchvision. Raises ModelError for other depths."""
+    """WRN-depth-widen-bottleneck for ImageNet, depth 50, 101 or 152, as torchvision. Raises ModelError otherwise."""
     check_depth("wide_resnet", depth, least=50)
     model = ResNet(partial(wide_bottleneck, widen=widen), DEPTHS[depth], num_classes, in_channels)
     return model if survival == 1 else set_survival(model, survival)

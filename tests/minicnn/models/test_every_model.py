@@ -17,8 +17,10 @@ def size(name):
 def test_forward_and_backward(name, rng):
     info = models.info(name)
     model = models.create(name)
-    x = rng.standard_normal((2, 3, info.smallest, info.smallest)).astype("float32")
-    labels = np.array([1, 3])
+    # Batch norm of two values a channel amplifies rounding by up to 1/√eps a layer: 1x1 maps need a larger batch.
+    batch = 2 if info.smallest > 1 else 16
+    x = rng.standard_normal((batch, 3, info.smallest, info.smallest)).astype("float32")
+    labels = np.arange(batch) % 10
     for seed in range(20):          # stochastic depth and drop-path leave parameters out of a mini-batch
         random.seed(seed)
         output = model(Tensor(x))

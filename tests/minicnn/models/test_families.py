@@ -114,7 +114,7 @@ def test_googlenet_transform_input(rng):
 
 
 def test_bottleneck_of_inception_saves_two_thirds():
-    """The lecture's example, 28x28x256 to 128 1x1, 192 3x3 and 96 5x5: 854 M MACs; 271 M with 1x1 convolutions to 64 channels.
+    """The lecture's 28x28x256 to 128 1x1, 192 3x3 and 96 5x5: 854 M MACs; 271 M with 1x1 convolutions to 64.
 
     (The lecture's 358 M for the second is the sum of its own terms with the 3x3 convolution counted twice.)
     """
@@ -183,7 +183,8 @@ def test_stochastic_depth_scales_at_test_time(rng):
     model = models.create("resnet20", depth=8, survival=0.5).eval()
     block, x = model.layer1[0], Tensor(np.abs(images(rng, 6, channels=16)))
     assert block.survival == pytest.approx(1 - 0.5 / 3)
-    np.testing.assert_allclose(block(x).data, np.maximum(x.data + block.survival * block.residual(x).data, 0), rtol=1e-5)
+    expected = np.maximum(x.data + block.survival * block.residual(x).data, 0)
+    np.testing.assert_allclose(block(x).data, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "options"), [

@@ -1,7 +1,7 @@
-"""Whole models against torchvision's logits and gradients, computed in float64 for weights that golden/formula.py rebuilds.
+"""Whole models against torchvision's logits and gradients, computed in float64.
 
-golden/golden.npz holds for each model: eval, train (logits), params (names in order), grads (norm and projection of each
-parameter's gradient), for GoogLeNet aux1 and aux2.
+golden/formula.py rebuilds the weights from their names. golden/golden.npz holds for each model: eval, train (logits), params
+(names in order), grads (norm and projection of each parameter's gradient), for GoogLeNet aux1 and aux2.
 """
 
 import importlib.util
@@ -14,8 +14,8 @@ from minicnn import Tensor, models, nn, no_grad, ops
 
 FOLDER = Path(__file__).with_name("golden")
 QUICK = ("resnet18", "squeezenet1_0", "squeezenet1_1")
-SLOW = ("alexnet_owt", "vgg11", "vgg16_bn", "googlenet_bn", "resnet50", "resnet152", "wide_resnet50_2", "resnext50_32x4d",
-        "densenet121")
+SLOW = ("alexnet_owt", "vgg11", "vgg16_bn", "googlenet_bn", "resnet50", "resnet152", "wide_resnet50_2",
+        "resnext50_32x4d", "densenet121")
 NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 GOLDEN_NAMES = {"alexnet_owt": "alexnet", "googlenet_bn": "googlenet"}
 
