@@ -16,8 +16,9 @@ demo: .venv/.installed
 
 test: test-jit test-no-jit
 
+# Two workers share the cores, so that threads must not: one BLAS thread each, and idle OpenMP threads sleep.
 test-jit: .venv/.test
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 # Compiled code is invisible to coverage: here the kernels run as plain Python, at the small sizes of the op cases.
 test-no-jit: .venv/.test

@@ -22,12 +22,17 @@ def get_num_threads():
     return numba.get_num_threads()
 
 
+def most():
+    """How many threads there can be: NUMBA_NUM_THREADS, or else the cores."""
+    import numba
+    return numba.config.NUMBA_NUM_THREADS
+
+
 def set_num_threads(count):
     """Use `count` threads for kernels called from this Python thread; raises BackendError outside 1..cores."""
     import numba
-    most = numba.config.NUMBA_NUM_THREADS
-    if not 1 <= count <= most:
-        raise BackendError(f"{count} threads asked for, 1 to {most} can be had; "
+    if not 1 <= count <= most():
+        raise BackendError(f"{count} threads asked for, 1 to {most()} can be had; "
                            "set NUMBA_NUM_THREADS before the start to raise the limit")
     numba.set_num_threads(count)
 

@@ -1,5 +1,6 @@
 """Fixtures that every test shares: nothing global may leak from one test into the next."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import minicnn
+from kernels import threads
 from minicnn import autograd, random
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -25,9 +27,11 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def no_leaks():
-    """Each test starts from seed 0 and must leave recording on and nobody watching."""
+    """Each test starts from seed 0, on one thread where several workers share the cores, and must leave recording on and
+    nobody watching."""
     minicnn.seed(0)
-    yield
+    with threads.num_threads(1) if "PYTEST_XDIST_WORKER" in os.environ else contextlib.nullcontext():
+        yield
     assert autograd._mode.recording, "a test left no_grad on"
     assert not autograd._mode.observers, "a test left an observer behind"
     assert set(random.get_state()) == {"seed", "count"}
