@@ -11,7 +11,7 @@ from minicnn.errors import ArgumentError
 from minicnn.gradcheck import cases
 
 HELP = "check the gradients of an op or a model against finite differences"
-SIDE = 64       # pixels: large images would only repeat the same arithmetic
+SIDE = 48       # pixels: larger images would only repeat the same arithmetic
 
 
 def add_arguments(parser):

@@ -16,6 +16,7 @@ import numpy as np
 RATIO = 8.0
 STEPS = 2.0 ** -5 * RATIO ** -np.arange(8.0)
 ACCURACY = 1e-9         # relative; no smaller step is tried once every output is this sure
+DEEP_STEPS = STEPS[3:7]     # a deep network bends more, and costs more
 COMPLEX_STEP = 1e-30    # Squire and Trapp 1998: no subtraction, so no rounding
 
 
@@ -36,10 +37,10 @@ class Slopes(NamedTuple):
         return Slopes(*(a * factor for a in self[:5]), self.kink)
 
 
-def slopes(move, y0):
-    """Slopes of move(t) at t = 0, where move(0) = y0: both flat float64 arrays (m,)."""
+def slopes(move, y0, steps=STEPS):
+    """Slopes of move(t) at t = 0, where move(0) = y0: both flat float64 arrays (m,). steps: two at least, each an eighth."""
     sweep = _Sweep(y0)
-    for step in STEPS:
+    for step in steps:
         sweep.add(step, move(step), move(-step))
         if sweep.settled().all():
             break

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from kernels import threads
-from minicnn.gradcheck.differences import STEPS, complex_slopes, slopes
+from minicnn.gradcheck.differences import DEEP_STEPS, STEPS, complex_slopes, slopes
 
 SMALL = 2e-3        # seconds
 COARSE = 2.0 ** -10     # a smaller scale may be lost in an output of size 1
@@ -74,7 +74,7 @@ class Point:
             for i in inputs:
                 arrays[i] = arrays[i] + t * directions[i]
             return np.array(self.subject.value(arrays)).ravel()
-        return slopes(move, self.flat)
+        return slopes(move, self.flat, DEEP_STEPS)
 
     def column(self, i, at):
         """Slopes of all outputs for element `at` (flat index) of input i.
