@@ -225,6 +225,8 @@ CASES = [
     Case("softmax", "LogSoftmax", ops.softmax, ((3, 5),), lambda x: np.exp(log_softmax_oracle(x)), "loss"),
     Case("cross_entropy", "CrossEntropy", _loss, ((4, 6),), lambda x: cross_entropy_oracle(x, _labels(4, 6), 0.1), "loss",
          plain(_loss, st.tuples(st.integers(1, 5), st.integers(1, 7)))),
+    Case("recompute", "Recompute", lambda a, b: ops.recompute(lambda a, b, again: ops.exp(a) * b, a, b), ((2, 3), (3,)),
+         lambda a, b: math.e ** a * b),
     Case("add", "Add", ops.add, ((2, 3, 4), (3, 1)), lambda a, b: a - -b),
     Case("subtract", "Subtract", ops.subtract, ((4,), (2, 3, 4)), lambda a, b: a + -b),
     Case("multiply", "Multiply", ops.multiply, ((2, 1, 4), (2, 3, 1)), lambda a, b: a / (1 / b)),

@@ -19,11 +19,14 @@ IMAGENET_RECIPE = Recipe(
 class DenseLayer(nn.Module):
     """BN-ReLU-conv(1x1, bottleneck·growth)-BN-ReLU-conv(3x3, growth), or BN-ReLU-conv(3x3, growth) with bottleneck 0.
 
-    x (N, C, H, W) -> the new channels (N, growth, H, W). Source: section 3, "bottleneck layers".
+    x (N, C, H, W), in one array or several -> the new channels (N, growth, H, W). Source: section 3, "bottleneck layers".
+    memory_efficient: keep neither the concatenated input nor what the first batch norm and ReLU make of it, but compute
+    them again for the backward pass: the same numbers in less memory and more time (Pleiss et al. 2017).
     """
 
-    def __init__(self, in_channels, growth, bottleneck, dropout):
+    def __init__(self, in_channels, growth, bottleneck, dropout, memory_efficient=False):
         super().__init__()
+        self.memory_efficient = memory_efficient
         self.norm1 = nn.BatchNorm2d(in_channels)
         if bottleneck:
             self.conv1 = nn.Conv2d(in_channels, bottleneck * growth, 1, bias=False)
@@ -34,8 +37,19 @@ class DenseLayer(nn.Module):
             self.norm2 = None
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x):
-        return self.rest(self.conv1(ops.relu(self.norm1(x))))
+    def forward(self, *features):
+        if self.memory_efficient and self.training:
+            return self.rest(ops.recompute(self.first, *features))
+        return self.rest(self.first(*features))
+
+    def first(self, *features, again=False):
+        """Concatenation, batch norm, ReLU and the first convolution; `again` leaves the running statistics alone."""
+        x = ops.concat(features) if len(features) > 1 else features[0]
+        if again:
+            x = ops.batch_norm(x, None, None, self.norm1.weight, self.norm1.bias, True, eps=self.norm1.eps)
+        else:
+            x = self.norm1(x)
+        return self.conv1(ops.relu(x))
 
     def rest(self, x):
         """What comes behind the first convolution."""
@@ -50,16 +64,17 @@ class DenseBlock(nn.Module):
     Source: equation 2.
     """
 
-    def __init__(self, layers, in_channels, growth, bottleneck, dropout):
+    def __init__(self, layers, in_channels, growth, bottleneck, dropout, memory_efficient=False):
         super().__init__()
         for i in range(layers):
-            self.add_module(f"denselayer{i + 1}", DenseLayer(in_channels + i * growth, growth, bottleneck, dropout))
+            self.add_module(f"denselayer{i + 1}", DenseLayer(in_channels + i * growth, growth, bottleneck, dropout,
+                                                             memory_efficient))
         self.out_channels = in_channels + layers * growth
 
     def forward(self, x):
         features = [x]
         for layer in self.children():
-            features.append(layer(ops.concat(features)))
+            features.append(layer(*features))
         return ops.concat(features)
 
 
@@ -82,12 +97,13 @@ class DenseNet(nn.Module):
     blocks: the layers of each block; compression: the share of channels that a transition keeps. Source: table 1.
     """
 
-    def __init__(self, stem, channels, blocks, growth, bottleneck, compression, dropout, num_classes, smallest):
+    def __init__(self, stem, channels, blocks, growth, bottleneck, compression, dropout, num_classes, smallest,
+                 memory_efficient=False):
         super().__init__()
         self.in_channels, self.smallest = stem["conv0"].in_channels, smallest
         self.features = nn.Sequential(stem)
         for i, layers in enumerate(blocks, start=1):
-            block = DenseBlock(layers, channels, growth, bottleneck, dropout)
+            block = DenseBlock(layers, channels, growth, bottleneck, dropout, memory_efficient)
             self.features.add_module(f"denseblock{i}", block)
             channels = block.out_channels
             if i < len(blocks):
@@ -120,13 +136,16 @@ def table3(top1, top5):
           published=table3(23.80, 6.85))
 @register("densenet201", {"depth": 201}, **IMAGENET, depth=201, params=20_013_928, macs=4_291_365_888,
           published=table3(22.58, 6.34))
-def densenet(depth, growth=32, num_classes=1000, dropout=0.0, in_channels=3):
-    """DenseNet-BC of table 1 for ImageNet, depth 121, 161, 169 or 201. Raises ModelError for other depths."""
+def densenet(depth, growth=32, num_classes=1000, dropout=0.0, in_channels=3, memory_efficient=False):
+    """DenseNet-BC of table 1 for ImageNet, depth 121, 161, 169 or 201; memory_efficient: see DenseLayer.
+
+    Raises ModelError for other depths.
+    """
     if depth not in BLOCKS:
         raise ModelError(f"densenet: depth {depth} is none of table 1; choose from {', '.join(map(str, BLOCKS))}")
     stem = {"conv0": nn.Conv2d(in_channels, 2 * growth, 7, 2, padding=3, bias=False),
             "norm0": nn.BatchNorm2d(2 * growth), "relu0": nn.ReLU(), "pool0": nn.MaxPool2d(3, 2, padding=1)}
-    return DenseNet(stem, 2 * growth, BLOCKS[depth], growth, 4, 0.5, dropout, num_classes, smallest=29)
+    return DenseNet(stem, 2 * growth, BLOCKS[depth], growth, 4, 0.5, dropout, num_classes, 29, memory_efficient)
 
 
 def table2(cifar10, cifar100):
@@ -149,10 +168,11 @@ def table2(cifar10, cifar100):
 @register("densenet_bc_190_40", {"depth": 190, "growth": 40, "bc": True}, **CIFAR, depth=190,
           params=25_624_430, macs=9_301_945_740,
           published=table2(3.46, 17.18))
-def densenet_cifar(depth, growth, bc=False, num_classes=10, dropout=0.0, in_channels=3):
+def densenet_cifar(depth, growth, bc=False, num_classes=10, dropout=0.0, in_channels=3, memory_efficient=False):
     """Three dense blocks for CIFAR, depth 3n+4; bc: bottlenecks and compression 0.5, depth 6n+4.
 
-    dropout: behind each convolution block, 0.2 in the paper without augmentation. Raises ModelError for other depths.
+    dropout: behind each convolution block, 0.2 in the paper without augmentation. memory_efficient: see DenseLayer.
+    Raises ModelError for other depths.
     """
     layers = 6 if bc else 3
     if depth < layers + 4 or (depth - 4) % layers:
@@ -161,4 +181,4 @@ def densenet_cifar(depth, growth, bc=False, num_classes=10, dropout=0.0, in_chan
     channels = 2 * growth if bc else 16
     stem = {"conv0": nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)}
     return DenseNet(stem, channels, [(depth - 4) // layers] * 3, growth, 4 if bc else 0, 0.5 if bc else 1.0, dropout,
-                    num_classes, smallest=4)
+                    num_classes, 4, memory_efficient)

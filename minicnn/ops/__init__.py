@@ -10,9 +10,10 @@ from minicnn.ops.linear import linear
 from minicnn.ops.loss import cross_entropy, log_softmax, softmax
 from minicnn.ops.lrn import local_response_norm
 from minicnn.ops.pool import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
+from minicnn.ops.recompute import recompute
 from minicnn.ops.shape import flatten, index, mean, pad, reshape, sum, transpose
 
 __all__ = ["adaptive_avg_pool2d", "add", "avg_pool2d", "batch_norm", "concat", "conv2d", "cross_entropy", "divide",
            "drop_path", "dropout", "exp", "flatten", "global_avg_pool2d", "index", "linear", "local_response_norm", "log",
-           "log_softmax", "matmul", "max_pool2d", "mean", "multiply", "negate", "pad", "power", "relu", "reshape",
-           "softmax", "subtract", "sum", "transpose"]
+           "log_softmax", "matmul", "max_pool2d", "mean", "multiply", "negate", "pad", "power", "recompute", "relu",
+           "reshape", "softmax", "subtract", "sum", "transpose"]
