@@ -12,6 +12,10 @@ import threading
 
 from kernels.errors import BackendError
 
+# Idle OpenMP threads sleep instead of spinning: spinning ones take the cores from NumPy's BLAS and from other processes,
+# and ResNet-20 then trains several times slower. A program that sets OMP_WAIT_POLICY itself keeps its choice.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 _lock = threading.RLock()
 _state = {"layer": None, "forked": False}
 
