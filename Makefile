@@ -29,7 +29,7 @@ lint: .venv/.lint
 	$(BIN)/ruff check .
 
 bench: .venv/.installed
-	$(BIN)/minicnn bench
+	$(BIN)/minicnn bench all
 
 clean:
 	rm -rf .venv .pytest_cache .hypothesis .ruff_cache .coverage runs demo build *.egg-info

@@ -11,6 +11,7 @@ Source: Chellapilla, Puri and Simard 2006, "High performance convolutional neura
 import numpy as np
 from numba import njit, prange
 
+from kernels.conv2d.bias import add_bias, sum_pixels
 from kernels.gemm.matmul import multiply, pack
 
 PARTS = 16      # of the batch: each sums its images in order, so that results are the same for any number of threads
@@ -23,7 +24,7 @@ def forward(x, weight, bias, window, groups=1):
     y = np.empty((x.shape[0], K, OH, OW), x.dtype)
     _forward(x, weight.reshape(groups, K // groups, -1), window, y)
     if bias is not None:
-        _add_bias(y, bias)
+        add_bias(y, bias)
     return y
 
 
@@ -37,7 +38,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
         parts = np.zeros((PARTS, *w.shape), x.dtype)
         _weight_gradient(gy, x, window, parts)
         gw = parts.sum(0).reshape(weight.shape)
-    return gx, gw, _sum_pixels(gy) if needs[2] else None
+    return gx, gw, sum_pixels(gy) if needs[2] else None
 
 
 @njit(cache=True, parallel=True)
@@ -144,27 +145,3 @@ def col2im(gcolumns, window, gx):
                     else:
                         for j in range(j0, j1):
                             row[j * window.stride_w + shift] += taps[j]
-
-
-@njit(cache=True, parallel=True)
-def _add_bias(y, bias):
-    N, K = y.shape[:2]
-    for plane in prange(N * K):
-        y[plane // K, plane % K] += bias[plane % K]
-
-
-@njit(cache=True, parallel=True)
-def _sum_pixels(gy):
-    """(N, K, OH, OW) -> (K,), images in order"""
-    N, K, OH, OW = gy.shape
-    total = np.empty(K, gy.dtype)
-    for k in prange(K):
-        channel = 0.0
-        for n in range(N):
-            plane = 0.0
-            for i in range(OH):
-                for j in range(OW):
-                    plane += gy[n, k, i, j]
-            channel += plane
-        total[k] = channel
-    return total

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_num_threads, njit, prange
 
+from kernels.conv2d.bias import sum_pixels
 from kernels.conv2d.columns import columns, runs_of, targets_of
 from kernels.gemm.micro import copy_plus, correlation_tile, lanes, product_tile, registers, vector_copy
 
@@ -63,7 +64,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
     """(gx, gW, gbias); see the module. Shapes as in the room."""
     return (_input_gradient(gy, x.shape, weight, window, groups) if needs[0] else None,
             _weight_gradient(gy, x, weight.shape, window, groups) if needs[1] else None,
-            _sum_pixels(gy) if needs[2] else None)
+            sum_pixels(gy) if needs[2] else None)
 
 
 def _input_gradient(gy, shape, weight, window, groups):
@@ -155,23 +156,6 @@ def _transpose(gy, space, out):
                 row = gy[n, g * Kg + panel * width + k, i]
                 for j in range(OW):
                     target[i * pitch + j, k] = row[j]
-
-
-@njit(cache=True, parallel=True)
-def _sum_pixels(gy):
-    """(N, K, OH, OW) -> (K,), images in order"""
-    N, K, OH, OW = gy.shape
-    total = np.empty(K, gy.dtype)
-    for k in prange(K):
-        channel = 0.0
-        for n in range(N):
-            plane = 0.0
-            for i in range(OH):
-                for j in range(OW):
-                    plane += gy[n, k, i, j]
-            channel += plane
-        total[k] = channel
-    return total
 
 
 @njit(cache=True)

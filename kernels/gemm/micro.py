@@ -14,7 +14,7 @@ import functools
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -190,3 +190,9 @@ class _Tile:
         undefined, i32 = ir.Constant(self.vector, ir.Undefined), ir.IntType(32)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(i32, 0))
         return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(i32, self.width), [0] * self.width))
+
+
+if config.DISABLE_JIT:
+    from kernels.gemm import plain
+    copy_plus, vector_copy = plain.copy_plus, plain.vector_copy
+    product_tile, correlation_tile = plain.product_tile, plain.correlation_tile
