@@ -12,7 +12,7 @@ import types
 
 import numpy as np
 
-from kernels import threads
+from kernels import memory, threads
 from kernels.errors import BackendError, DTypeError, ShapeError
 
 _NOTHING = types.MappingProxyType({})
@@ -34,6 +34,7 @@ class Room:
         args = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args]
         _check_dtypes(f"{self.name}.{function}", args)
         name = _pinned.get().get(self.name) or self.best(function, *args)
+        memory.keep_pages()
         values = sum(a.size for a in args if isinstance(a, np.ndarray))
         return threads.call(getattr(self.rung(name), function), *args, alone=values < FEW)
 

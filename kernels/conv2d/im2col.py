@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from kernels.conv2d.bias import add_bias, sum_pixels
-from kernels.gemm.matmul import multiply, pack
+from kernels.gemm.matmul import ROWS, multiply, pack, pack_into
 
 PARTS = 16      # of the batch: each sums its images in order, so that results are the same for any number of threads
 
@@ -76,12 +76,14 @@ def _weight_gradient(gy, x, window, parts):
     (N, K, OH, OW), C, (G, _, T) = gy.shape, x.shape[1], parts.shape[1:]
     for part in prange(PARTS):
         columns = np.empty((C // G, window.kernel_h, window.kernel_w, OH, OW), x.dtype)
+        packed = np.zeros((-(-T // ROWS), OH * OW, ROWS), x.dtype)
         for n in range(N * part // PARTS, N * (part + 1) // PARTS):
             for g in range(G):
                 im2col(x[n, g * C // G:(g + 1) * C // G], window, columns)
                 # the larger matrix is packed as A, the smaller one transposed: (CRS, P) @ (P, K/G) -> (CRS, K/G)
                 some = gy[n, g * K // G:(g + 1) * K // G].reshape(K // G, OH * OW)
-                multiply(pack(columns.reshape(T, OH * OW)), some.T, parts[part, g].T, True)
+                pack_into(columns.reshape(T, OH * OW), packed)
+                multiply(packed, some.T, parts[part, g].T, True)
 
 
 @njit(cache=True)

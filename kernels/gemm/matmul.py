@@ -17,13 +17,18 @@ _product = product_tile(ROWS, 3, VECTOR)
 @njit(cache=True)
 def pack(a):
     """a (M, K) -> (⌈M/ROWS⌉, K, ROWS), zeros where M ends: A as `multiply` reads it."""
-    M, K = a.shape
-    packed = np.zeros((-(-M // ROWS), K, ROWS), a.dtype)
-    for m in range(M):
-        to = packed[m // ROWS, :, m % ROWS]
-        for k in range(K):
-            to[k] = a[m, k]
+    packed = np.zeros((-(-a.shape[0] // ROWS), a.shape[1], ROWS), a.dtype)
+    pack_into(a, packed)
     return packed
+
+
+@njit(cache=True)
+def pack_into(a, packed):
+    """As pack, into the zeros or the packed matrix of the same shape that is there."""
+    for m in range(a.shape[0]):
+        to, row = packed[m // ROWS, :, m % ROWS], a[m]
+        for k in range(a.shape[1]):
+            to[k] = row[k]
 
 
 @njit(cache=True)
