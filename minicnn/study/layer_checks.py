@@ -30,7 +30,8 @@ class LayerCheck:
     """One distinct operation: where it runs first, how many of the network's are like it, and the worst element found.
 
     error: the largest |backward - differences| of the worst elements, relative to the larger of the two (not below 1e-3);
-    message: the report of a wrong gradient, "" for a right one.
+    message: the report of a wrong gradient, "" for a right one; maps: (input, error of each element over the largest
+    gradient, NaN where it was not tested) of the wrong ones.
     """
 
     path: str
@@ -40,10 +41,11 @@ class LayerCheck:
     passed: bool
     error: float
     message: str
+    maps: tuple = ()
 
     def as_dict(self):
-        """For JSON."""
-        return asdict(self)
+        """For JSON: all but the maps."""
+        return {name: value for name, value in asdict(self).items() if name != "maps"}
 
 
 class _Collector(Tracer):
@@ -94,7 +96,8 @@ def _check(path, op, shapes, output_shape, count, seconds, rng):
     if hasattr(op, "window"):
         detail += f", stride {op.window.stride_h}"
     return LayerCheck("loss" if path is None else path, type(op).__name__, detail, count, bool(report),
-                      max((_relative(result) for result in report.results), default=0.0), "" if report else str(report))
+                      max((_relative(result) for result in report.results), default=0.0), "" if report else str(report),
+                      tuple((result.name, result.error_map) for result in report.failures if result.error_map is not None))
 
 
 def _relative(result):

@@ -5,6 +5,8 @@ import io
 import re
 from html import escape
 
+import numpy as np
+
 NUMBER = re.compile(r"(x )?[\d.,e+-]*( ?(%|µs|ms|s|min)( \(cache\))?)?")     # columns of these align to the right
 
 
@@ -45,3 +47,19 @@ def picture(image):
     out = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(out, "PNG")
     return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def heat_map(errors):
+    """A picture of an array of errors, dark where they are largest; NaN, what was not tested, is grey.
+
+    An array (..., H, W) is drawn as its maps (H, W) side by side, at most 64 of them, other arrays as one row a first index.
+    """
+    maps = errors.reshape(-1, *errors.shape[-2:])[:64] if errors.ndim > 2 else np.atleast_2d(errors)[None]
+    framed = np.pad(maps, ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+    values = np.concatenate(list(framed), axis=1)[:256, :1024]
+    largest = np.nanmax(values, initial=0) or 1.0
+    tested = np.isfinite(values)
+    light = np.where(tested, 255 * (1 - np.nan_to_num(values) / largest), 200).astype(np.uint8)
+    image = np.stack([np.where(tested, 255, 200).astype(np.uint8), light, light], axis=2)
+    return Markup(f'<img class="heat" src="{picture(image)}" alt="errors, element by element" '
+                  f'style="image-rendering: pixelated; width: {min(100, values.shape[1] * 2)}%; max-height: 20em">')

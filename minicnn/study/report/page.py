@@ -9,7 +9,7 @@ from string import Template
 from minicnn.io.atomic import atomic_write
 from minicnn.study import figures
 from minicnn.study.report import svg, tree
-from minicnn.study.report.elements import Markup, bar, fold, pairs, picture, table
+from minicnn.study.report.elements import Markup, bar, fold, heat_map, pairs, picture, table
 
 
 def write_report(study, folder):
@@ -167,6 +167,8 @@ def _gradients(study):
     rows = [[Markup('<span class="ok">right</span>' if check.passed else '<span class="bad">WRONG</span>'), check.operation,
              check.path or "(network)", check.detail, str(check.alike), figures.error(check.error)] for check in study.checks]
     wrong = "".join(f"<pre>{escape(check.path)} {escape(check.operation)}\n{escape(check.message)}</pre>"
+                    + "".join(f"<figure><figcaption>errors of {escape(name)}</figcaption>{heat_map(errors)}</figure>"
+                              for name, errors in check.maps)
                     for check in study.checks if not check.passed)
     lead = ("Each distinct layer was run by itself in float64 and its backward pass compared with central differences, with a "
             "random upstream gradient. The last column is the largest relative difference.")

@@ -9,7 +9,7 @@ import pytest
 
 from minicnn import nn, ops
 from minicnn.study.report import render, svg, tree, write_report
-from minicnn.study.report.elements import table
+from minicnn.study.report.elements import heat_map, table
 from minicnn.study.run import Study, study_model
 
 VOID = {"meta", "link", "img", "br", "line", "rect", "polyline"}
@@ -118,6 +118,22 @@ def test_wrong_results_are_told(study):
     text = " ".join(parse(render(wrong)).text)
     assert "WRONG" in text
     assert "input 0: wrong at (1,)" in text
+
+
+def test_wrong_gradients_are_drawn(study):
+    errors = np.zeros((2, 3, 4, 5))
+    errors[1, 2, 3, 4], errors[0, 0, 0, 0] = 1.0, np.nan
+    bad = type(study.checks[0])(**{**vars(study.checks[0]), "passed": False, "maps": (("weight", errors),)})
+    text = render(Study(**{**vars(study), "checks": [bad]}))
+    assert "errors of weight" in text
+    assert 'class="heat" src="data:image/png;base64,' in text
+    assert "maps" not in bad.as_dict()
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 5), (2, 3, 4), (0, 3), ()])
+def test_heat_maps_of_any_shape(shape):
+    assert heat_map(np.full(shape, 0.5)).startswith("<img")
+    assert heat_map(np.full(shape, np.nan)).startswith("<img")
 
 
 def test_write_report_makes_the_folder(study, tmp_path):
