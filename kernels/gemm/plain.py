@@ -19,7 +19,8 @@ def product_tile(rows, vectors, vector_bytes):
         width = vectors * vector_bytes // size
         A = view(a, depth * rows, dtype).reshape(depth, rows)
         B = np.array([view(b + at * size, width, dtype) for at in view(offsets, depth, np.int64)])
-        _store(A.T @ B, c, ldc, accumulate)         # (rows, depth) @ (depth, width) -> (rows, width)
+        with np.errstate(all="ignore"):             # junk pixels may hold anything
+            _store(A.T @ B, c, ldc, accumulate)     # (rows, depth) @ (depth, width) -> (rows, width)
     return tile
 
 
@@ -30,7 +31,8 @@ def correlation_tile(rows, vectors, vector_bytes):
         width = vectors * vector_bytes // size
         A = np.array([view(a + at * size, depth, dtype) for at in view(offsets, rows, np.int64)])
         B = view(b, depth * width, dtype).reshape(depth, width)
-        _store(A @ B, c, ldc, accumulate)           # (rows, depth) @ (depth, width) -> (rows, width)
+        with np.errstate(all="ignore"):
+            _store(A @ B, c, ldc, accumulate)       # (rows, depth) @ (depth, width) -> (rows, width)
     return tile
 
 
