@@ -8,6 +8,7 @@ from kernels.layout import aligned
 
 WIDE = registers()[1] == 32
 ROWS = {1: 10, 2: 10, 3: 8, 4: 6} if WIDE else {1: 8, 2: 6, 3: 4}      # pixels to a tile of so many vectors of filters
+NEAR = 8        # rows of a panel that are packed together
 
 
 def panels(filters, dtype):
@@ -58,14 +59,11 @@ def _pack(w, transposed, m, table, width, packed):
         ends = first * width + size > columns * m
         if m > 1 or ends:
             block[:] = 0
-        for j in range(min(size, columns * m - first * width)):
-            column = first * width + j
-            g, inside, d0 = G_ * m + column // columns, column % columns, column // columns * depth
-            if transposed:
-                for d in range(depth):
+        for some in range(0, depth, NEAR):          # these rows of the panel stay in the first cache
+            for j in range(min(size, columns * m - first * width)):
+                column = first * width + j
+                g, inside, d0 = G_ * m + column // columns, column % columns, column // columns * depth
+                for d in range(some, min(some + NEAR, depth)):
+                    taps = w[g, d, inside] if transposed else w[g, inside, d]
                     for t in range(T):
-                        block[t, d0 + d, j] = w[g, d, inside, t]
-            else:
-                for d in range(depth):
-                    for t in range(T):
-                        block[t, d0 + d, j] = w[g, inside, d, t]
+                        block[t, d0 + d, j] = taps[t]
