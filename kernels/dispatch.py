@@ -12,13 +12,19 @@ import types
 
 import numpy as np
 
-from kernels import memory, threads
+from kernels import layout, memory, threads
 from kernels.errors import BackendError, DTypeError, ShapeError
 
 _NOTHING = types.MappingProxyType({})
 _pinned = contextvars.ContextVar("pinned", default=_NOTHING)
 ROOMS = {}
 FEW = 16384         # values: below this, waking a second thread takes longer than it saves
+
+
+def by_order(function, *args):
+    """The rung for rooms that have one for each order: "channels_last" if one of the images is in that order, else "cpu"."""
+    images = (a for a in args if isinstance(a, np.ndarray))
+    return "channels_last" if any(layout.prefers_channels_last(a) for a in images) else "cpu"
 
 
 class Room:

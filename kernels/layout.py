@@ -41,11 +41,7 @@ def pitch(x):
 
 def channels_last(x):
     """x itself if it is in channels-last order, else a copy that is."""
-    if pitch(x) is not None:
-        return x
-    y = empty(x.shape, x.dtype)
-    y[...] = x
-    return y
+    return x if pitch(x) is not None else _copy(x)
 
 
 def prefers_channels_last(x):
@@ -58,3 +54,32 @@ def rows(x):
     of a row are not x's. Compiled loops must leave them alone: they belong to another array, or to none."""
     step = pitch(x)
     return np.lib.stride_tricks.as_strided(x, (x.shape[0] * x.shape[2] * x.shape[3], step), (step * x.itemsize, x.itemsize))
+
+
+def images(x):
+    """A dense channels-last array as it lies in memory: (N, H, W, C), C order."""
+    return x.transpose(0, 2, 3, 1)
+
+
+def empty_like(x):
+    """An uninitialised array of x's shape and dtype, in x's order where that is one of the two, else in C order."""
+    return empty(x.shape, x.dtype) if prefers_channels_last(x) else aligned(x.shape, x.dtype)
+
+
+def same_order(x, *others):
+    """The arrays, all dense and in one order: channels-last if any of them is, else C order. Copies what is not."""
+    arrays = (x, *others)
+    if any(prefers_channels_last(a) for a in arrays):
+        return [a if pitch(a) == a.shape[1] else _copy(a) for a in arrays]
+    return [np.ascontiguousarray(a) for a in arrays]
+
+
+def flat(x):
+    """The values of a dense array as they lie in memory, (x.size,): a view."""
+    return x.reshape(-1) if x.flags.c_contiguous else x.transpose(0, 2, 3, 1).reshape(-1)
+
+
+def _copy(x):
+    y = empty(x.shape, x.dtype)
+    y[...] = x
+    return y

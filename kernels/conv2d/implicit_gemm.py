@@ -33,14 +33,14 @@ _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) fo
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
 
-def forward(x, weight, bias, window, groups=1):
+def forward(x, weight, bias, window, groups=1, relu=False):
     """y = X · W + bias; see the module. Shapes as in the room."""
     x, out = layout.channels_last(x), window.output_size(*x.shape[2:])
     y = layout.empty((x.shape[0], weight.shape[0], *out), x.dtype)
     packed, columns, depth, G = pack(weight, groups)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), out, layout.pitch(y))
     _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
-              (columns, depth, get_num_threads()), layout.rows(y))
+              (columns, depth, get_num_threads(), int(relu)), layout.rows(y))
     return y
 
 
@@ -57,7 +57,7 @@ def _input_gradient(gy, shape, weight, window, groups):
     packed, columns, depth, G = pack(weight, groups, transposed=True)
     classes = gradient_classes(window, gy.shape[2:], depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
     _multiply(layout.rows(gy), packed, _starts(None, G, columns, gy.dtype), panels(columns, gy.dtype), classes, len(gy),
-              (columns, depth, get_num_threads()), layout.rows(gx))
+              (columns, depth, get_num_threads(), 0), layout.rows(gx))
     return gx
 
 
@@ -109,7 +109,7 @@ def _place(classes, k, first, count, places):
 def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
     """One block of pixels against one panel of filters of one group."""
     first, vectors = panel
-    columns, shift, to = sizes                      # filters of the group, where its channels and its results begin
+    columns, shift, to, relu = sizes            # filters of the group, where its channels and its results begin
     size, width, height = y.itemsize, VECTOR // y.itemsize, _height(vectors)
     a, c = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size
     start_at, left = start.ctypes.data + first * width * size, columns - first * width
@@ -117,10 +117,10 @@ def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
     for q in range(0, count, height):
         reads, writes = places[0, q:].ctypes.data, places[1, q:].ctypes.data
         if left >= vectors * width:
-            _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width), (c, writes, start_at, 0), y)
+            _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width), (c, writes, start_at, 0, relu), y)
             continue
         _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width),
-              (spare.ctypes.data, steps.ctypes.data, start_at, 0), y)
+              (spare.ctypes.data, steps.ctypes.data, start_at, 0, relu), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
             for k in range(left):
@@ -130,7 +130,7 @@ def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
-    columns, depth, workers = sizes
+    columns, depth, workers, relu = sizes
     groups, width = packed.shape[0], VECTOR // y.itemsize
     firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
     for k in range(classes.table.shape[0]):
@@ -152,7 +152,7 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
                     for p in range(p0, min(table.shape[0], p0 + near)):
                         some = packed[g, table[p, 0] * taps:]
                         _block(x, some, starts[g], (table[p, 0], table[p, 1]), places, count, runs,
-                               (columns, g * depth, g * columns), y, spare)
+                               (columns, g * depth, g * columns, relu), y, spare)
 
 
 def _weight_gradient(gy, x, shape, window, groups):
@@ -215,7 +215,7 @@ def _correlate_block(x, shift, segments, step, runs, packed, vectors, sums):
                 c = min(c0 + i, runs[run, 1] - 1)
                 reads[i], writes[i] = runs[run, 0] + c, (runs[run, 2] + c) * wide
             _tile(vectors, (a, reads.ctypes.data, step), found, (packed.ctypes.data, wide),
-                  (sums.ctypes.data, writes.ctypes.data, 0, 1), x)
+                  (sums.ctypes.data, writes.ctypes.data, 0, sums.ctypes.data, 0), x)
 
 
 @njit(cache=True, parallel=True)

@@ -74,9 +74,10 @@ def rows_tile(rows, vectors, vector_bytes):
         C[i, j] = start[j] + Σ_runs Σ_q A_i[shift + q · a_step] · B[(first + q) · b_step + j],   i < rows, j < vectors · lanes
 
     a = (address, table, a_step): A_i starts table[i] values behind the address. runs = (table, count): of each run the shift,
-    the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto): C[i, :] is stored
-    table[i] values behind the address; `start` is an address, 0 for zeros; with `onto` C is added to what is there already.
-    Addresses are integers, tables addresses of int64; `like` is any array of the product's dtype.
+    the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto, relu): C[i, :] is
+    stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i] behind the
+    address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0. Addresses are integers, tables addresses
+    of int64; `like` is any array of the product's dtype.
     """
     @intrinsic
     def tile(typing_context, a, runs, b, c, like):
@@ -178,7 +179,7 @@ class _Tile:
     def over_rows(self, a, runs, b, c):
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
-        (a, a_table, a_step), (runs, count), (b, b_step), (c, c_table, start, onto) = a, runs, b, c
+        (a, a_table, a_step), (runs, count), (b, b_step), (c, c_table, start, onto, relu) = a, runs, b, c
         table = lambda address: builder.inttoptr(address, i64.as_pointer())
         entry = lambda pointer, k: builder.load(builder.gep(pointer, [k]))
         placed = lambda base, offsets: [builder.gep(self.pointer(base), [entry(table(offsets), self.constant(i))])
@@ -192,12 +193,18 @@ class _Tile:
                 at = builder.add(shift, builder.mul(loop.index, a_step))
                 b_row = builder.gep(b, [builder.mul(builder.add(first, loop.index), b_step)])
                 self.step(sums, [builder.gep(row, [at]) for row in a_rows], b_row)
-        c_rows = placed(c, c_table)
-        self.targets = [[builder.gep(row, [self.constant(v * self.width)]) for v in range(self.vectors)] for row in c_rows]
+        vectors = lambda base: [[builder.gep(row, [self.constant(v * self.width)]) for v in range(self.vectors)]
+                                for row in placed(base, c_table)]
         with builder.if_then(builder.icmp_signed("!=", onto, self.constant(0))):
-            for row, targets in zip(sums, self.targets):
-                for total, target in zip(row, targets):
-                    builder.store(builder.fadd(builder.load(total), self.load(target)), total)
+            for row, sources in zip(sums, vectors(onto)):
+                for total, source in zip(row, sources):
+                    builder.store(builder.fadd(builder.load(total), self.load(source)), total)
+        with builder.if_then(builder.icmp_signed("!=", relu, self.constant(0))):
+            zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
+            for total in (total for row in sums for total in row):
+                value = builder.load(total)
+                builder.store(builder.select(builder.fcmp_ordered("<", value, zero), zero, value), total)
+        self.targets = vectors(c)
         self.end(sums)
 
     def begin_from(self, start):
