@@ -30,13 +30,16 @@ class Room:
         ROOMS[name] = self
 
     def call(self, function, *args):
-        """Run `function` on the pinned or the best rung. Arrays are copied to C order here if they are not in it."""
-        args = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args]
+        """Run `function` on the pinned or the best rung. Arrays are copied to C order here if they are not in it, unless the
+        rung says with ANY_ORDER that it puts them in the order it wants itself."""
         _check_dtypes(f"{self.name}.{function}", args)
         name = _pinned.get().get(self.name) or self.best(function, *args)
+        rung = self.rung(name)
+        if not getattr(rung, "ANY_ORDER", False):
+            args = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args]
         memory.keep_pages()
         values = sum(a.size for a in args if isinstance(a, np.ndarray))
-        return threads.call(getattr(self.rung(name), function), *args, alone=values < FEW)
+        return threads.call(getattr(rung, function), *args, alone=values < FEW)
 
     def rung(self, name):
         """The module of one rung."""
