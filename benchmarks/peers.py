@@ -56,9 +56,9 @@ def contenders(mode, chosen=None):
 class Meeting:
     """The contenders of one model in one mode, each in its worker; a context manager that ends them."""
 
-    def __init__(self, model, mode, names, batch, threads, dtype="float32", environment=None):
+    def __init__(self, model, mode, names, batch, threads, dtype="float32"):
         self.shape, self.classes = shape_and_classes(model, batch)
-        self.model, self.mode, self.threads, self.dtype, self.environment = model, mode, threads, dtype, environment
+        self.model, self.mode, self.threads, self.dtype = model, mode, threads, dtype
         self.names, self.workers = names, {}
 
     def __enter__(self):
@@ -89,8 +89,8 @@ class Meeting:
         return self._session(name, kind, arguments)
 
     def _session(self, name, kind, arguments):
-        return Worker(name, "benchmarks.session:Session", self.threads, self.environment, engine=kind, arguments=arguments,
-                      shape=self.shape, classes=self.classes, dtype=self.dtype)
+        session = {"engine": kind, "arguments": arguments, "shape": self.shape, "classes": self.classes, "dtype": self.dtype}
+        return Worker(name, "benchmarks.session:Session", session, self.threads)
 
     def _export(self, arguments):
         path = str(self.folder / "model.onnx")

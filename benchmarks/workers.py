@@ -13,6 +13,8 @@ import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from benchmarks import ENVIRONMENT
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -23,14 +25,15 @@ class BenchmarkError(Exception):
 class Worker:
     """A process that holds one object, `module:Class`(**arguments), and calls its methods when asked.
 
-    threads: for OpenMP and Numba in that process. Raises BenchmarkError with the worker's own message where it fails.
+    threads: for OpenMP and Numba in that process; its environment is otherwise the one this program was started with, not
+    what an imported engine has made of it. Raises BenchmarkError with the worker's own message where it fails.
     """
 
-    def __init__(self, name, target, threads, environment=None, **arguments):
+    def __init__(self, name, target, arguments, threads):
         self.name = name
         mine, theirs = socket.socketpair()
-        variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads),
-                     "TORCHINDUCTOR_COMPILE_THREADS": "1", **(environment or {})}
+        variables = {**ENVIRONMENT, "OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads),
+                     "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         self.process = subprocess.Popen([sys.executable, "-m", "benchmarks.workers", str(theirs.fileno())], cwd=ROOT,
                                         env=variables, pass_fds=[theirs.fileno()])
         theirs.close()
