@@ -126,6 +126,57 @@ def vector_copy(vector_bytes):
 
 
 @functools.cache
+def square_transpose(vector_bytes):
+    """An intrinsic transpose(target, to, source, from_, like): T[j, i] = S[i, j] for a square of lanes x lanes values. Row i of S
+    lies from_[i] values behind `source`, row j of T to[j] behind `target`; addresses, and addresses of int64.
+
+    In log2(lanes) rounds, each swapping the off-diagonal quarters of ever smaller squares.
+    """
+    @intrinsic
+    def transpose(typing_context, target, to, source, from_, like):
+        def codegen(context, builder, signature, arguments):
+            target, to, source, from_, _ = arguments
+            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
+            count, i64 = emit.width, ir.IntType(64)
+            entry = lambda table, i: builder.load(builder.gep(builder.inttoptr(table, i64.as_pointer()), [emit.constant(i)]))
+            rows = [emit.load(builder.gep(emit.pointer(source), [entry(from_, i)])) for i in range(count)]
+            half = count // 2
+            while half:
+                for i in (i for i in range(count) if not i & half):
+                    upper, lower = rows[i], rows[i + half]
+                    rows[i] = emit.shuffle(upper, lower, [k if not k & half else count + k - half for k in range(count)])
+                    rows[i + half] = emit.shuffle(upper, lower, [k + half if not k & half else count + k for k in range(count)])
+                half //= 2
+            for j in range(count):
+                emit.store(rows[j], builder.gep(emit.pointer(target), [entry(to, j)]))
+            return context.get_dummy_value()
+        return types.void(*[types.intp] * 4, like), codegen
+    return transpose
+
+
+@functools.cache
+def rows_copy(values, vector_bytes=0):
+    """An intrinsic copy(target, source, step, count, like): `count` rows of `values` values (vectors, where vector_bytes is
+    given), `step` values apart in the source and side by side in the target."""
+    @intrinsic
+    def copy(typing_context, target, source, step, count, like):
+        def codegen(context, builder, signature, arguments):
+            target, source, step, count, _ = arguments
+            size = np.dtype(_dtype(like)).itemsize
+            emit = _Tile(builder, 0, 0, vector_bytes or values * size, _dtype(like))
+            target, source = emit.pointer(target), emit.pointer(source)
+            vectors = values if vector_bytes else 1
+            with cgutils.for_range(builder, count, intp=ir.IntType(64)) as loop:
+                for v in range(vectors):
+                    column, wide = emit.constant(v * emit.width), emit.constant(vectors * emit.width)
+                    row = emit.load(builder.gep(source, [builder.add(builder.mul(loop.index, step), column)]))
+                    emit.store(row, builder.gep(target, [builder.add(builder.mul(loop.index, wide), column)]))
+            return context.get_dummy_value()
+        return types.void(*[types.intp] * 4, like), codegen
+    return copy
+
+
+@functools.cache
 def copy_plus(vector_bytes):
     """An intrinsic copy(target, source, count, value): target[i] = source[i] + value for exactly `count` values."""
     @intrinsic
@@ -252,6 +303,9 @@ class _Tile:
         for row, targets in zip(sums, self.targets):
             for total, target in zip(row, targets):
                 self.store(self.builder.load(total), target)
+
+    def shuffle(self, a, b, lanes):
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), self.width), lanes))
 
     def broadcast(self, scalar):
         undefined, i32 = ir.Constant(self.vector, ir.Undefined), ir.IntType(32)
