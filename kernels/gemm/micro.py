@@ -177,6 +177,47 @@ def rows_copy(values, vector_bytes=0):
 
 
 @functools.cache
+def tile_transform(side, function, vector_bytes):
+    """An intrinsic transform(source, target, vectors, (start, relu), like): F·d·Fᵀ of a square d of side x side vectors.
+
+    function: F as a Python function of `side` values that gives a list, written with +, - and * by numbers; it is applied to the
+    columns and then to the rows. source and target are addresses of int64 addresses, one for each vector of the square, row by
+    row; then the same for the next vector behind each, `vectors` times. start: an address of values that are added, 0 for none;
+    relu: what is below 0 becomes 0.
+    """
+    @intrinsic
+    def transform(typing_context, source, target, vectors, last, like):
+        def codegen(context, builder, signature, arguments):
+            source, target, vectors, last, _ = arguments
+            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
+            emit.transform(source, target, vectors, side, function, *cgutils.unpack_tuple(builder, last))
+            return context.get_dummy_value()
+        return types.void(types.intp, types.intp, types.intp, last, like), codegen
+    return transform
+
+
+class _Value:
+    """A vector in a formula: +, - and * by a number emit the instruction; products are fused into the sums they enter."""
+
+    def __init__(self, emit, value):
+        self.emit, self.value = emit, value
+
+    def _new(self, instruction, other):
+        return _Value(self.emit, getattr(self.emit.builder, instruction)(self.value, other, flags=("contract",)))
+
+    def __add__(self, other):
+        return self._new("fadd", other.value)
+
+    def __sub__(self, other):
+        return self._new("fsub", other.value)
+
+    def __mul__(self, number):
+        return self._new("fmul", ir.Constant(self.emit.vector, [ir.Constant(self.emit.real, number)] * self.emit.width))
+
+    __rmul__ = __mul__
+
+
+@functools.cache
 def copy_plus(vector_bytes):
     """An intrinsic copy(target, source, count, value): target[i] = source[i] + value for exactly `count` values."""
     @intrinsic
@@ -257,6 +298,27 @@ class _Tile:
                 builder.store(builder.select(builder.fcmp_ordered("<", value, zero), zero, value), total)
         self.targets = vectors(c)
         self.end(sums)
+
+    def transform(self, source, target, vectors, side, function, start, relu):
+        """See tile_transform."""
+        builder, i64 = self.builder, ir.IntType(64)
+        zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
+        entry = lambda table, k: builder.load(builder.gep(builder.inttoptr(table, i64.as_pointer()), [self.constant(k)]))
+        with cgutils.for_range(builder, vectors, intp=i64) as loop:
+            at = builder.mul(loop.index, self.constant(self.width))
+            vector = lambda address: builder.gep(self.pointer(address), [at])
+            d = [[_Value(self, self.load(vector(entry(source, i * side + j)))) for j in range(side)] for i in range(side)]
+            columns = [function([d[i][j] for i in range(side)]) for j in range(side)]       # columns[j][a] = (F·d)[a, j]
+            rows = [function([column[a] for column in columns]) for a in range(len(columns[0]))]
+            begin = cgutils.alloca_once_value(builder, zero)
+            with builder.if_then(builder.icmp_signed("!=", start, self.constant(0))):
+                builder.store(self.load(vector(start)), begin)
+            least = builder.select(builder.icmp_signed("!=", relu, self.constant(0)), zero,
+                                   ir.Constant(self.vector, [ir.Constant(self.real, float("-inf"))] * self.width))
+            for k, value in enumerate(value for row in rows for value in row):
+                result = builder.fadd(value.value, builder.load(begin))
+                result = builder.select(builder.fcmp_ordered("<", result, least), least, result)
+                self.store(result, vector(entry(target, k)))
 
     def begin_from(self, start):
         """Registers for the tile, each row with the values at the address `start`, or zeros if that is 0."""
