@@ -38,10 +38,11 @@ VECTOR = registers()[0]
 OUT, IN = 4, 6          # pixels along a side of a tile: results, and what they see
 POINTS = IN * IN
 NEAR = 3 << 19          # bytes of transformed tiles that stay in the second cache
-CHUNK = 64              # channels and filters to a task of the weight gradient
-TILES = 48              # tiles to a block of the weight gradient
-TASKS = 16              # shares of a weight gradient that may run side by side
-SUMS = 32 << 20         # bytes of their partial sums
+FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache, where the second is too small
+CHUNK = 64              # channels to a task of the weight gradient
+TASKS = 64              # shares of a block of tiles that may be transformed side by side
+SPLITS = 16             # shares of all tiles that have sums of their own, at the most
+APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
 
 
 def input_transform(d):
@@ -126,7 +127,8 @@ def _filters(weight, transposed):
     """G·g·Gᵀ of every filter, flat: for each panel of filters [point][channel][filter]; transposed: turned round."""
     packed, columns, depth, _ = pack(weight, 1, transposed)
     table = panels(columns, weight.dtype)
-    filters = layout.aligned((columns * depth * POINTS,), weight.dtype)
+    vectors = int(table[:, 1].sum())
+    filters = layout.aligned((POINTS * (vectors * lanes(weight.dtype) * depth + APART * len(table)),), weight.dtype)
     _transform_filters(packed[0], table, depth, transposed, filters)
     return filters, table, columns
 
@@ -136,7 +138,9 @@ def _convolve(x, filters, bias, before, relu, y):
     N, C, H, W = x.shape
     rows, columns = -(-y.shape[2] // OUT), -(-y.shape[3] // OUT)
     tiles, workers = N * rows * columns, get_num_threads()
-    most = max(24, min(96, NEAR // (POINTS * C * x.itemsize)))
+    K, size = y.shape[1], x.itemsize
+    small = POINTS * C * K * size <= 2 * NEAR           # filters that may be fetched again for every few tiles
+    most = max(24, NEAR // (POINTS * (C + K) * size)) if small else 128
     blocks = -(-tiles // (most * workers)) * workers
     grid = np.array([rows, columns, H, W, y.shape[2], y.shape[3], *before, -(-tiles // blocks), workers], np.int64)
     _convolve_tiles(layout.rows(x), filters[0], filters[1], bias, C, grid, int(relu), layout.rows(y))
@@ -149,12 +153,18 @@ def _transform_filters(packed, table, depth, turned, filters):
         p, d = task // depth, task % depth
         first, wide = table[p, 0] * width, table[p, 1] * width
         source, to = np.empty(9, np.int64), np.empty(POINTS, np.int64)
+        start, step = _panel(table, p, width, depth)
         for t in range(9):
             tap = 8 - t if turned else t
             source[t] = packed.ctypes.data + (first * 9 * depth + (tap * depth + d) * wide) * size
-        for point in range(POINTS):
-            to[point] = filters.ctypes.data + (first * POINTS * depth + (point * depth + d) * wide) * size
+        _spread(filters.ctypes.data + (start + d * wide) * size, step * size, to)
         _filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0), packed)
+
+
+@njit(cache=True)
+def _panel(table, p, width, depth):
+    """(start of the panel's transformed filters, distance from point to point), in values"""
+    return POINTS * (table[p, 0] * width * depth + p * APART), table[p, 1] * width * depth + APART
 
 
 @njit(cache=True)
@@ -163,12 +173,16 @@ def _patch(matrix, grid, tile, side, before, size, outside, addresses):
     rows, columns = grid[0], grid[1]
     n, i, j = tile // (rows * columns), tile // columns % rows, tile % columns
     pitch, H, W = matrix.shape[1] * matrix.itemsize, size[0], size[1]
-    for a in range(side):
-        h = i * OUT - before[0] + a
-        for b in range(side):
-            w = j * OUT - before[1] + b
-            inside = 0 <= h < H and 0 <= w < W
-            addresses[a * side + b] = matrix.ctypes.data + ((n * H + h) * W + w) * pitch if inside else outside
+    top, left = i * OUT - before[0], j * OUT - before[1]
+    start = matrix.ctypes.data + ((n * H + top) * W + left) * pitch
+    if top >= 0 and left >= 0 and top + side <= H and left + side <= W:
+        for k in range(side * side):
+            addresses[k] = start + (k // side * W + k % side) * pitch
+        return
+    for k in range(side * side):
+        h, w = top + k // side, left + k % side
+        inside = 0 <= h < H and 0 <= w < W
+        addresses[k] = start + (k // side * W + k % side) * pitch if inside else outside
 
 
 @njit(cache=True)
@@ -180,125 +194,152 @@ def _spread(base, step, addresses):
 
 @njit(cache=True, parallel=True)
 def _convolve_tiles(x, filters, table, bias, C, grid, relu, y):
-    """Worker w has blocks w, w + workers, …: it transforms a block's tiles, and for each panel of filters multiplies and
-    transforms back."""
+    """Worker w has blocks w, w + workers, …: it transforms a block's tiles, multiplies point by point, and transforms back."""
     tiles, most, workers = y.shape[0] // (grid[4] * grid[5]) * grid[0] * grid[1], grid[8], grid[9]
-    size, width = x.itemsize, VECTOR // x.itemsize
+    size, width, K = x.itemsize, VECTOR // x.itemsize, bias.size
     for worker in prange(workers):
-        seen, points = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64)
-        results = np.empty(OUT * OUT, np.int64)
-        nothing, nowhere = _aligned(C, x), _aligned(4 * width, x)
+        seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
+        nothing, nowhere = _aligned(C, x), _aligned(K, x)
         nothing[:] = 0
-        V, M = _aligned(POINTS * most * C, x), _aligned(POINTS * most * 4 * width, x)
+        V, M = _aligned(POINTS * (most * C + APART), x), _aligned(POINTS * (most * K + APART), x)
         for t0 in range(worker * most, tiles, workers * most):
             count = min(most, tiles - t0)
             for t in range(count):
                 _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
-                _spread(V.ctypes.data + t * C * size, most * C * size, points)
+                _spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
                 _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0), x)
-            for p in range(table.shape[0]):
-                first, vectors = table[p]
-                _multiply_points(V, filters[first * width * POINTS * C:], vectors, count, most, C, M)
-                for t in range(count):
-                    _spread(M.ctypes.data + t * vectors * VECTOR, most * vectors * VECTOR, points)
-                    _patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], 0, results)
-                    for k in range(OUT * OUT):
-                        results[k] = results[k] + first * VECTOR if results[k] else nowhere.ctypes.data
-                    _output(points.ctypes.data, results.ctypes.data, vectors, (bias.ctypes.data + first * VECTOR, relu), x)
+            for point in range(POINTS):
+                for p in range(table.shape[0]):
+                    start, step = _panel(table, p, width, C)
+                    _multiply_point(V[point * (most * C + APART):], filters[start + point * step:], table[p, 1], count, C, K,
+                                    M[point * (most * K + APART) + table[p, 0] * width:])
+            for t in range(count):
+                _spread(M.ctypes.data + t * K * size, (most * K + APART) * size, points)
+                _patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data, results)
+                _output(points.ctypes.data, results.ctypes.data, K // width, (bias.ctypes.data, relu), x)
 
 
 @njit(cache=True)
-def _multiply_points(V, filters, vectors, count, most, C, M):
-    """M[point, t, k] = Σ_c V[point, t, c] · filters[point, c, k]"""
-    size, height, wide = V.itemsize, _height(vectors), vectors * VECTOR // V.itemsize
+def _multiply_point(V, filters, vectors, count, C, K, M):
+    """M[t, k] = Σ_c V[t, c] · filters[c, k] for one panel of filters"""
+    height, wide = _height(vectors), vectors * VECTOR // V.itemsize
     reads, writes, run = np.empty(height, np.int64), np.empty(height, np.int64), np.array([[0, C, 0]])
     for t in range(0, count, height):
         for i in range(height):             # behind the last tile the last one again
-            reads[i], writes[i] = min(t + i, count - 1) * C, min(t + i, count - 1) * wide
-        for point in range(POINTS):
-            _tile(vectors, (V.ctypes.data + point * most * C * size, reads.ctypes.data, 1), (run.ctypes.data, 1),
-                  (filters.ctypes.data + point * C * wide * size, wide),
-                  (M.ctypes.data + point * most * wide * size, writes.ctypes.data, 0, 0, 0), V)
+            reads[i], writes[i] = min(t + i, count - 1) * C, min(t + i, count - 1) * K
+        _tile(vectors, (V.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1), (filters.ctypes.data, wide),
+              (M.ctypes.data, writes.ctypes.data, 0, 0, 0), V)
 
 
 def _weight_gradient(gy, x, window):
     (N, K, OH, OW), C = gy.shape, x.shape[1]
     grid = np.array([-(-OH // OUT), -(-OW // OUT), *x.shape[2:], OH, OW, window.top, window.left], np.int64)
-    chunks = -(-C // CHUNK) * -(-K // CHUNK)
-    splits = max(1, min(TASKS // chunks, SUMS // (POINTS * C * K * 4), -(-N * grid[0] * grid[1] // TILES)))
-    sums = np.zeros((splits, POINTS, C, K), x.dtype)
-    _correlate_tiles(layout.rows(x), layout.rows(gy), panels(CHUNK, x.dtype, most=2), grid, N, sums)
+    table, tiles = panels(K, x.dtype), N * int(grid[0] * grid[1])
+    if POINTS * C * K * x.itemsize <= NEAR:
+        sums = np.zeros((min(SPLITS, -(-tiles // 48)), POINTS, C * K + APART), x.dtype)
+        _correlate_shares(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums)
+    else:
+        sums = np.zeros((1, POINTS, C * K + APART), x.dtype)
+        _correlate_blocks(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums[0])
     taps = np.empty((1, 1, 9 * C, K), x.dtype)
-    _transform_gradient(sums, taps[0, 0])
+    _transform_gradient(sums, C, taps[0, 0])
     gw = np.empty((1, K, C, 9), x.dtype)
     unpack(taps, 1, gw)
     return gw.reshape(K, C, 3, 3)
 
 
 @njit(cache=True, parallel=True)
-def _correlate_tiles(x, gy, table, grid, N, sums):
-    """sums[split, point, c, k] = Σ over every splits-th block of tiles of (Bᵀ·d·B)[c] · (A·gY·Aᵀ)[k]"""
-    splits, _, C, K = sums.shape
-    size, width, tiles = x.itemsize, VECTOR // x.itemsize, N * grid[0] * grid[1]
-    parts, others = (C + CHUNK - 1) // CHUNK, (K + CHUNK - 1) // CHUNK
-    for task in prange(splits * parts * others):
-        split, c0, k0 = task // (parts * others), task // others % parts * CHUNK, task % others * CHUNK
-        cs, ks = min(CHUNK, C - c0), min(CHUNK, K - k0)
-        seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
-        nothing = _aligned(CHUNK, x)
-        nothing[:] = 0
-        V, D, own = _aligned(POINTS * TILES * CHUNK, x), _aligned(POINTS * TILES * CHUNK, x), _aligned(POINTS * CHUNK * CHUNK, x)
-        own[:] = 0
-        for t0 in range(split * TILES, tiles, splits * TILES):
-            count = min(TILES, tiles - t0)
-            for t in range(count):
-                _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data - c0 * size, seen)
-                seen += c0 * size
-                _spread(V.ctypes.data + t * CHUNK * size, TILES * CHUNK * size, points)
-                _input(seen.ctypes.data, points.ctypes.data, cs // width, (0, 0), x)
-                _patch(gy, grid, t0 + t, OUT, (0, 0), grid[4:6], nothing.ctypes.data - k0 * size, results)
-                results += k0 * size
-                _spread(D.ctypes.data + t * CHUNK * size, TILES * CHUNK * size, points)
-                _result_gradient(results.ctypes.data, points.ctypes.data, ks // width, (0, 0), x)
-            _correlate_points(V, D, table, count, cs, ks, own)
-        for point in range(POINTS):
-            for c in range(cs):
-                for k in range(ks):
-                    sums[split, point, c0 + c, k0 + k] = own[(point * CHUNK + c) * CHUNK + k]
-
-
-@njit(cache=True)
-def _correlate_points(V, D, table, count, cs, ks, own):
-    """own[point, c, k] += Σ_t V[point, t, c] · D[point, t, k]"""
-    size, width = V.itemsize, VECTOR // V.itemsize
-    run = np.array([[0, count, 0]])
-    for p in range(table.shape[0]):
-        first, vectors = table[p]
-        if first * width >= ks:
-            break
-        height = _height(vectors)
-        reads, writes = np.empty(height, np.int64), np.empty(height, np.int64)
-        for c in range(0, cs, height):
-            for i in range(height):         # behind the last channel the last one again
-                reads[i], writes[i] = min(c + i, cs - 1), min(c + i, cs - 1) * CHUNK
+def _correlate_shares(x, gy, sizes, grid, table, sums):
+    """Few channels: each share of the tiles has sums of its own, which stay in the second cache with some transformed tiles."""
+    C, K, tiles = sizes
+    shares, most = sums.shape[0], max(24, NEAR // (2 * POINTS * (C + K) * x.itemsize))
+    for share in prange(shares):
+        V, D = _aligned(POINTS * (most * (C + APART) + APART), x), _aligned(POINTS * (most * (K + APART) + APART), x)
+        V, D = V.reshape(POINTS, V.size // POINTS), D.reshape(POINTS, D.size // POINTS)
+        first, last = tiles * share // shares, tiles * (share + 1) // shares
+        for t0 in range(first, last, most):
+            _transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), 0), V, D)
             for point in range(POINTS):
-                to = own.ctypes.data + (point * CHUNK * CHUNK + first * width) * size
-                _tile(vectors, (V.ctypes.data + point * TILES * CHUNK * size, reads.ctypes.data, CHUNK), (run.ctypes.data, 1),
-                      (D.ctypes.data + (point * TILES * CHUNK + first * width) * size, CHUNK),
-                      (to, writes.ctypes.data, 0, to, 0), V)
+                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), sums[share, point])
+
+
+def _correlate_blocks(x, gy, sizes, grid, table, sums):
+    """Many channels: all threads transform a block of tiles, and then multiply it, each some points and channels."""
+    C, K, tiles = sizes
+    most = max(96, min(tiles, FAR // (POINTS * (C + K) * x.itemsize)))
+    most = -(-tiles // -(-tiles // most))
+    V, D = (layout.aligned((POINTS, most * (size + APART) + APART), x.dtype) for size in (C, K))
+    for t0 in range(0, tiles, most):
+        count = min(most, tiles - t0)
+        _transform_block(x, gy, (C, K), grid, (t0, count), V, D)
+        _correlate_block(V, D, table, (C, K, count), sums)
 
 
 @njit(cache=True, parallel=True)
-def _transform_gradient(sums, taps):
-    """taps[t·C + c, k] = (Gᵀ·u·G)[t], u the splits of channel c added up in order"""
-    splits, _, C, K = sums.shape
-    width, size = VECTOR // sums.itemsize, sums.itemsize
+def _transform_block(x, gy, channels, grid, block, V, D):
+    t0, count = block
+    for part in prange(TASKS):
+        first, last = count * part // TASKS, count * (part + 1) // TASKS
+        _transform_tiles(x, gy, channels, grid, (t0 + first, last - first, first), V, D)
+
+
+@njit(cache=True)
+def _transform_tiles(x, gy, channels, grid, block, V, D):
+    """V[point, t] = Bᵀ·d·B of the input tiles, D[point, t] = A·gY·Aᵀ of the gradient's; rows of C and K values, APART apart."""
+    C, K = channels
+    t0, count, to = block               # first tile, how many, and the row of V and D where the first goes
+    size, width, v_step, d_step = x.itemsize, VECTOR // x.itemsize, V.strides[0], D.strides[0]
+    seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
+    nothing = _aligned(max(C, K), x)
+    nothing[:] = 0
+    for t in range(count):
+        _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
+        _spread(V.ctypes.data + (to + t) * (C + APART) * size, v_step, points)
+        _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0), x)
+        _patch(gy, grid, t0 + t, OUT, (0, 0), grid[4:6], nothing.ctypes.data, results)
+        _spread(D.ctypes.data + (to + t) * (K + APART) * size, d_step, points)
+        _result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0), x)
+
+
+@njit(cache=True, parallel=True)
+def _correlate_block(V, D, table, sizes, sums):
+    C, K, count = sizes
+    parts = (C + CHUNK - 1) // CHUNK
+    for task in prange(POINTS * parts):
+        point, c0 = task // parts, task % parts * CHUNK
+        _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), sums[point])
+
+
+@njit(cache=True)
+def _correlate_point(V, D, table, sizes, sums):
+    """sums[c, k] += Σ_t V[t, c] · D[t, k] for the channels c0 <= c < c1"""
+    C, K, count, c0, c1 = sizes
+    run = np.array([[0, count, 0]])
+    for p in range(table.shape[0]):
+        first, vectors = table[p]
+        height = _height(vectors)
+        reads, writes = np.empty(height, np.int64), np.empty(height, np.int64)
+        to = sums.ctypes.data + first * VECTOR
+        for c in range(c0, c1, height):
+            for i in range(height):         # behind the last channel the last one again
+                reads[i] = min(c + i, c1 - 1)
+                writes[i] = reads[i] * K
+            _tile(vectors, (V.ctypes.data, reads.ctypes.data, C + APART), (run.ctypes.data, 1),
+                  (D.ctypes.data + first * VECTOR, K + APART), (to, writes.ctypes.data, 0, to, 0), V)
+
+
+@njit(cache=True, parallel=True)
+def _transform_gradient(sums, C, taps):
+    """taps[t·C + c, k] = (Gᵀ·u·G)[t], u the shares' sums of channel c, added up in order"""
+    K, width, size = taps.shape[1], VECTOR // sums.itemsize, sums.itemsize
+    shares, step = sums.shape[0], sums.strides[1]
     for c in prange(C):
         source, to = np.empty(POINTS, np.int64), np.empty(9, np.int64)
         for point in range(POINTS):
-            for split in range(1, splits):
-                sums[0, point, c] += sums[split, point, c]
-            source[point] = sums.ctypes.data + (point * C + c) * K * size
-        for t in range(9):
-            to[t] = taps.ctypes.data + (t * C + c) * K * size
+            for share in range(1, shares):
+                total, part = sums[0, point, c * K:], sums[share, point, c * K:]
+                for k in range(K):
+                    total[k] += part[k]
+        _spread(sums.ctypes.data + c * K * size, step, source)
+        _spread(taps.ctypes.data + c * K * size, C * K * size, to)
         _filter_gradient(source.ctypes.data, to.ctypes.data, K // width, (0, 0), sums)
