@@ -132,14 +132,27 @@ def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
                 row[k] = spare[i * vectors * width + k]
 
 
+@njit(cache=True)
+def _block_size(x, classes, images, workers):
+    """Pixels to a block: at most BLOCK and what fits the second cache beside the weights, and so that the largest class gives
+    each worker as many blocks as the others."""
+    most, limit = 1, max(24, min(BLOCK, NEAR // 2 // (x.shape[1] * x.itemsize)))
+    for k in range(classes.table.shape[0]):
+        most = max(most, images * classes.table[k, 1] * classes.table[k, 3])
+    rounds = (most + workers * limit - 1) // (workers * limit)
+    even = (most + workers * rounds - 1) // (workers * rounds)
+    return min(BLOCK, (even + 5) // 6 * 6)
+
+
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
     columns, depth, workers, relu = sizes
-    groups, width = packed.shape[0], VECTOR // y.itemsize
+    groups, width, block_size = packed.shape[0], VECTOR // y.itemsize, _block_size(x, classes, images, workers)
     firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
     for k in range(classes.table.shape[0]):
-        firsts[k + 1] = firsts[k] + (images * classes.table[k, 1] * classes.table[k, 3] + BLOCK - 1) // BLOCK
+        pixels = images * classes.table[k, 1] * classes.table[k, 3]
+        firsts[k + 1] = firsts[k] + (pixels + block_size - 1) // block_size
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
     near = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
     for worker in prange(workers):
@@ -149,8 +162,8 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
             for block in range(worker, firsts[-1], workers):
                 while block >= firsts[k + 1]:
                     k += 1
-                first = (block - firsts[k]) * BLOCK
-                count = min(BLOCK, images * classes.table[k, 1] * classes.table[k, 3] - first)
+                first = (block - firsts[k]) * block_size
+                count = min(block_size, images * classes.table[k, 1] * classes.table[k, 3] - first)
                 _place(classes, k, first, count, places)
                 runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
                 for g in range(groups):

@@ -71,11 +71,19 @@ def _pack(w, transposed, m, table, width, packed):
 @njit(cache=True)
 def _pack_channels(w, first, count, block, d0, depth):
     """block[t·depth + d0 + k, j] = w[k, first + j, t]"""
-    for k in range(w.shape[0]):
-        for t in range(w.shape[2]):
-            row, source = block[t * depth + d0 + k], w[k, first:, t]
+    K, C, T = w.shape
+    flat = w.reshape(w.size)
+    for k in range(K):
+        source = flat[(k * C + first) * T:][:count * T]
+        if T == 1:                          # side by side already, which the other loop would not see
+            row = block[d0 + k]
             for j in range(count):
                 row[j] = source[j]
+            continue
+        for t in range(T):
+            row = block[t * depth + d0 + k]
+            for j in range(count):
+                row[j] = source[j * T + t]
 
 
 @njit(cache=True)
