@@ -10,7 +10,6 @@ from kernels.dispatch import Room, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
 
-
 def _best(function, *args):
     """Winograd where it pays: the arguments are forward's or backward's."""
     from kernels.conv2d import winograd

@@ -148,7 +148,7 @@ def _block_size(x, classes, images, workers):
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
     columns, depth, workers, relu = sizes
-    groups, width, block_size = packed.shape[0], VECTOR // y.itemsize, _block_size(x, classes, images, workers)
+    groups, block_size = packed.shape[0], _block_size(x, classes, images, workers)
     firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
     for k in range(classes.table.shape[0]):
         pixels = images * classes.table[k, 1] * classes.table[k, 3]

@@ -19,8 +19,8 @@ on the micro-kernel; the transforms work on vectors of channels.
     weight gradient   gg = Gᵀ[Σ over tiles (Bᵀ·d·B) ⊙ (A·gY·Aᵀ)]G
 
 The price is rounding: the transforms' factors reach 8, and errors grow to some 1e-5 of the largest value in float32. So this
-rung is for float32 alone, and for what it does not fit (other windows, float64, channels that do not fill vectors) it hands over
-to the rung below. A NaN or an infinity shows in its whole tile. Source: Lavin and Gray 2016, "Fast algorithms for convolutional
+rung is for float32 alone, and what it does not fit (other windows, float64, channels that do not fill vectors) it hands over to
+the rung below. A NaN or an infinity shows in its whole tile. Source: Lavin and Gray 2016, "Fast algorithms for convolutional
 neural networks", sections 3 and 4; the transforms are theirs.
 """
 

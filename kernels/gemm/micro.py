@@ -90,45 +90,10 @@ def rows_tile(rows, vectors, vector_bytes):
 
 
 @functools.cache
-def correlation_tile(rows, vectors, vector_bytes):
-    """An intrinsic tile(a, offsets, b, depth, c, ldc, accumulate, like): as product_tile, but with the rows of A wherever they
-    lie, A[p, i] = a[offsets[i] + p], and B packed, B[p, j] = b[p · width + j]."""
-    @intrinsic
-    def tile(typing_context, a, offsets, b, depth, c, ldc, accumulate, like):
-        def codegen(context, builder, signature, arguments):
-            a, offsets, b, depth, c, ldc, accumulate, _ = arguments
-            emit = _Tile(builder, rows, vectors, vector_bytes, _dtype(like))
-            a, b = emit.pointer(a), emit.pointer(b)
-            offsets = builder.inttoptr(offsets, ir.IntType(64).as_pointer())
-            a_rows = [builder.gep(a, [builder.load(builder.gep(offsets, [emit.constant(i)]))]) for i in range(rows)]
-            sums = emit.begin(c, ldc, accumulate)
-            with cgutils.for_range(builder, depth, intp=ir.IntType(64)) as loop:
-                b_row = builder.gep(b, [builder.mul(loop.index, emit.constant(vectors * emit.width))])
-                emit.step(sums, [builder.gep(row, [loop.index]) for row in a_rows], b_row)
-            emit.end(sums)
-            return context.get_dummy_value()
-        return types.void(*[types.intp] * 7, like), codegen
-    return tile
-
-
-@functools.cache
-def vector_copy(vector_bytes):
-    """An intrinsic copy(target, source, vectors, like): whole vectors from one address to another, the last one too."""
-    @intrinsic
-    def copy(typing_context, target, source, vectors, like):
-        def codegen(context, builder, signature, arguments):
-            target, source, vectors, _ = arguments
-            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
-            emit.copy(emit.pointer(target), emit.pointer(source), vectors)
-            return context.get_dummy_value()
-        return types.void(*[types.intp] * 3, like), codegen
-    return copy
-
-
-@functools.cache
 def square_transpose(vector_bytes):
-    """An intrinsic transpose(target, to, source, from_, like): T[j, i] = S[i, j] for a square of lanes x lanes values. Row i of S
-    lies from_[i] values behind `source`, row j of T to[j] behind `target`; addresses, and addresses of int64.
+    """An intrinsic transpose(target, to, source, from_, like): T[j, i] = S[i, j] for a square of lanes x lanes values.
+
+    Row i of S lies from_[i] values behind `source`, row j of T to[j] behind `target`; addresses, and addresses of int64.
 
     In log2(lanes) rounds, each swapping the off-diagonal quarters of ever smaller squares.
     """
@@ -180,8 +145,8 @@ def rows_copy(values, vector_bytes=0):
 def tile_transform(side, function, vector_bytes):
     """An intrinsic transform(source, target, vectors, (start, relu), like): F·d·Fᵀ of a square d of side x side vectors.
 
-    function: F as a Python function of `side` values that gives a list, written with +, - and * by numbers; it is applied to the
-    columns and then to the rows. source and target are addresses of int64 addresses, one for each vector of the square, row by
+    function: F as a Python function of `side` values that gives a list, written with +, - and * by numbers; it is applied to
+    the columns and then to the rows. source and target are addresses of int64 addresses, one for each vector of the square, row by
     row; then the same for the next vector behind each, `vectors` times. start: an address of values that are added, 0 for none;
     relu: what is below 0 becomes 0.
     """
@@ -217,26 +182,6 @@ class _Value:
     __rmul__ = __mul__
 
 
-@functools.cache
-def copy_plus(vector_bytes):
-    """An intrinsic copy(target, source, count, value): target[i] = source[i] + value for exactly `count` values."""
-    @intrinsic
-    def copy(typing_context, target, source, count, value):
-        def codegen(context, builder, signature, arguments):
-            target, source, count, value = arguments
-            emit = _Tile(builder, 0, 0, vector_bytes, str(signature.args[3]))
-            target, source, i64 = emit.pointer(target), emit.pointer(source), ir.IntType(64)
-            emit.copy(target, source, builder.sdiv(count, emit.constant(emit.width)), emit.broadcast(value))
-            done = builder.mul(builder.sdiv(count, emit.constant(emit.width)), emit.constant(emit.width))
-            with cgutils.for_range(builder, builder.sub(count, done), intp=i64) as loop:
-                i = builder.add(done, loop.index)
-                total = builder.fadd(builder.load(builder.gep(source, [i])), value)
-                builder.store(total, builder.gep(target, [i]))
-            return context.get_dummy_value()
-        return types.void(types.intp, types.intp, types.intp, value), codegen
-    return copy
-
-
 class _Tile:
     """Emits the pieces of a micro-kernel as LLVM vector instructions."""
 
@@ -260,13 +205,6 @@ class _Tile:
 
     def store(self, value, pointer):
         self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
-
-    def copy(self, target, source, vectors, plus=None):
-        """Whole vectors from source to target, `plus` added to each."""
-        with cgutils.for_range(self.builder, vectors, intp=ir.IntType(64)) as loop:
-            at = self.builder.mul(loop.index, self.constant(self.width))
-            value = self.load(self.builder.gep(source, [at]))
-            self.store(value if plus is None else self.builder.fadd(value, plus), self.builder.gep(target, [at]))
 
     def over_rows(self, a, runs, b, c):
         """See rows_tile."""
@@ -377,5 +315,5 @@ class _Tile:
 
 if config.DISABLE_JIT:
     from kernels.gemm import plain
-    copy_plus, vector_copy = plain.copy_plus, plain.vector_copy
-    product_tile, correlation_tile = plain.product_tile, plain.correlation_tile
+    product_tile, rows_tile, tile_transform = plain.product_tile, plain.rows_tile, plain.tile_transform
+    rows_copy, square_transpose = plain.rows_copy, plain.square_transpose

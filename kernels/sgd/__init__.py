@@ -13,7 +13,7 @@ room = Room("sgd", ["reference", "cpu"])
 
 
 def step(w, g, v, lr, momentum=0.0, weight_decay=0.0, nesterov=False):
-    """Move w, and v where there is a momentum (v may be None where there is none). Shapes equal. Raises ShapeError, DTypeError."""
+    """Move w, and v where there is a momentum (v may be None without). Equal shapes. Raises ShapeError, DTypeError."""
     expect_shape("sgd: g", g, w.shape)
     expect_shape("sgd: v", v, w.shape)
     inside = all(a is None or a.flags.c_contiguous for a in (w, v))
