@@ -61,8 +61,8 @@ def main():
         return
     result = {form: fresh(args.model, args.batch, form) for form in FORMS}
     for form, row in result.items():
-        print(f"{args.model}, batch {args.batch}, {form:16s} peak {row['peak']:7.0f} MiB ({row['before']:.0f} before the images), "
-              f"{row['seconds']:.2f} s a step, loss after {row['loss']:.7f}")
+        print(f"{args.model}, batch {args.batch}, {form:16s} peak {row['peak']:5.0f} MiB ({row['before']:.0f} before images), "
+              f"{row['seconds']:.2f} s a step, loss after {row['loss']:.6f}")
     if args.out:
         from minicnn.study import machine
         facts = {key: machine.facts()[key] for key in ("versions", "cpu", "threads")}

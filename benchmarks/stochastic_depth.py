@@ -71,8 +71,8 @@ def main():
     result = measure(args.steps, args.batch, args.side)
     for name, mean in result["mean"].items():
         print(f"{name:26s} {1000 * mean:7.1f} ms a step of {args.batch} images")
-    print(f"less time {result['reduction']:.1%}; expected depth predicts {result['predicted']:.1%}, the {args.steps} draws made "
-          f"computed {result['drawn']:.1%} fewer blocks")
+    print(f"{result['reduction']:.1%} less time; expected depth predicts {result['predicted']:.1%}; the draws of these "
+          f"{args.steps} steps left {result['drawn']:.1%} of the blocks out")
     if args.out:
         facts = {key: machine.facts()[key] for key in ("versions", "cpu", "threads")}
         args.out.write_text(json.dumps({"batch": args.batch, "side": args.side, **result, "machine": facts}, indent=1) + "\n",
