@@ -92,6 +92,11 @@ class Op:
         return 2 * self.macs(output_shape, *input_shapes) or int(np.prod(output_shape))
 
 
+def no_flops(op, output_shape, *input_shapes):
+    """Op.flops of what moves values and computes none."""
+    return 0
+
+
 class Record:
     """An op with the tensors it was applied to; emptied by the backward pass."""
 
