@@ -40,10 +40,14 @@ def load_checkpoint(path):
         raise CheckpointError(f"{path}: the checksum does not fit the arrays; the file is damaged: delete it, and "
                               "--resume takes the checkpoint before it")
     try:
-        return arrays, json.loads(metadata["state"])
+        state = json.loads(metadata["state"])
     except (KeyError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its state is not JSON ({error}); the file is damaged: delete it, and --resume "
-                              "takes the checkpoint before it") from error
+        raise CheckpointError(f"{path}: its state is not JSON ({str(error)[:80]}); the file is damaged: delete it, and "
+                              "--resume takes the checkpoint before it") from error
+    if type(state) is not dict:
+        raise CheckpointError(f"{path}: its state is a {type(state).__name__}, not a JSON object; the file was not written by "
+                              "minicnn: resume from another")
+    return arrays, state
 
 
 def model_weights(arrays):

@@ -20,7 +20,7 @@ import numpy as np
 
 from minicnn import ops, random
 from minicnn.autograd import Tensor
-from minicnn.errors import ArgumentError, CheckpointError, TrainingError
+from minicnn.errors import ArgumentError, CheckpointError, MinicnnError, TrainingError
 from minicnn.io import save_weights
 from minicnn.optim import Constant
 from minicnn.training.averaging import WeightAverage, recompute_batch_norm
@@ -265,11 +265,14 @@ class Trainer:
         """Go on from what `state` returned, or load_checkpoint. Raises CheckpointError if it is of another training."""
         try:
             self._restore(arrays, state)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            if isinstance(error, MinicnnError):
+                raise
             raise CheckpointError(f"checkpoint: does not fit this training ({type(error).__name__}: {error}); resume with "
                                   "the model, optimiser and options it was made with") from error
 
     def _restore(self, arrays, state):
+        _check_position(state, self.batches_per_epoch)
         self.model.load_state_dict(_under("model/", arrays))
         velocities = [arrays.get(f"velocity/{i}") for i in range(len(self.optimizer.parameters))]
         self.optimizer.load_state_dict({**state["optimizer"], "velocities": velocities})
@@ -285,6 +288,17 @@ class Trainer:
         self.optimizer.lr = state["optimizer"]["lr"]
         if self.folder:
             write_metrics(self.folder, self.history)
+
+
+def _check_position(state, batches):
+    """Raise ValueError unless epoch, batch, totals and history are what a trainer of so many batches an epoch can have."""
+    position, totals = (state["epoch"], state["batch"]), state["totals"]
+    if not all(type(number) is int and number >= 0 for number in position) or position[1] > batches:
+        raise ValueError(f"epoch and batch are {position}")
+    if totals.keys() != _no_totals().keys() or not all(type(number) in (int, float) for number in totals.values()):
+        raise ValueError("its totals are not those of an epoch")
+    if not all(row.keys() == state["history"][0].keys() for row in state["history"]):
+        raise ValueError("the rows of its history are not alike")
 
 
 def _under(prefix, arrays):
