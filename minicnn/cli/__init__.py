@@ -12,7 +12,7 @@ from minicnn._version import __version__
 from minicnn.errors import MinicnnError
 
 COMMANDS = {name: f"minicnn.cli.{name}" for name in
-            ("study", "train", "eval", "summary", "gradcheck", "bench", "compare", "models", "doctor", "warmup")}
+            ("study", "train", "eval", "summary", "gradcheck", "bench", "compare", "models", "data", "doctor", "warmup")}
 
 
 def main(argv=None):

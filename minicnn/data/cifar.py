@@ -76,6 +76,11 @@ def cifar_kind(path):
     return None
 
 
+def official_files(kind):
+    """The names of the binary files that the official archive of `kind` has."""
+    return {name for split in ("train", "test") for name in _FILES[kind, split]}
+
+
 def cifar_splits(path, kind):
     """The splits of which the folder or archive `path` has a file."""
     names = _names(Path(path))
@@ -91,7 +96,7 @@ def _load(path, split, kind, classes, mean, std):
     if missing:
         cifar_kind(path)        # says so where it is the python version
         raise DataError(f"{path}: has no {', '.join(missing)}, neither in it nor in {_FOLDER[kind]}/; "
-                        "download the binary version from https://www.cs.toronto.edu/~kriz/cifar.html")
+                        f"get the binary version with `minicnn data get {kind}`, or from https://www.cs.toronto.edu/~kriz/cifar.html")
     parts = [_parse(found[file], f"{path}: {file}", kind, len(classes)) for file in wanted]
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts))
     return ArrayDataset(images, labels, classes, name=kind, mean=mean, std=std, splits=("train", "test"))
@@ -147,4 +152,5 @@ def _archive_members(path, wanted):
 
 def _pickle_error(path):
     return DataError(f"{path}: is the python version of CIFAR, made of pickles, which can run any code when read; "
-                     "download the binary version (cifar-10-binary.tar.gz or cifar-100-binary.tar.gz) instead")
+                     "get the binary version (cifar-10-binary.tar.gz or cifar-100-binary.tar.gz) instead, with "
+                     "`minicnn data get cifar10` or cifar100")

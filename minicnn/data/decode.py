@@ -20,7 +20,8 @@ def decode_image(data, source):
     """The first frame of an encoded image as RGB uint8 (H, W, 3); grey becomes three equal channels.
 
     Raises DataError, naming `source`, for bytes that Pillow cannot decode and, before decoding, for more than 50 million
-    pixels or, progressive JPEGs, ten passes over so many. 16-bit grey keeps its upper 8 bits; transparency is dropped, as torchvision does.
+    pixels, or for more than ten passes over so many (progressive JPEGs). 16-bit grey keeps its upper 8 bits; transparency is
+    dropped, as torchvision does.
     """
     from PIL import Image, UnidentifiedImageError
 

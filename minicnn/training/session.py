@@ -61,7 +61,7 @@ def _checked(settings):
     """A dataclass whose fields have the types that it declares, as those from a file may not; TypeError where not."""
     for name, kind in typing.get_type_hints(type(settings)).items():
         value = getattr(settings, name)
-        if isinstance(value, bool) and kind is not bool or not isinstance(value, int | kind if kind is float else kind):
+        if (isinstance(value, bool) and kind is not bool) or not isinstance(value, int | kind if kind is float else kind):
             raise TypeError(f"{name} is {str(value)[:40]!r}")
     return settings
 

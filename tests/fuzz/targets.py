@@ -95,7 +95,7 @@ def checkpoint(content):
     save_weights(path, {}, {"format": checkpoints.FORMAT, "format_version": str(checkpoints.FORMAT_VERSION),
                             "crc32": str(checkpoints._checksum({})), "state": text})
     with contextlib.suppress(CheckpointError):
-        Configuration.from_dict(checkpoints.load_checkpoint(path)[1]["configuration"])
+        Configuration.from_dict(checkpoints.load_checkpoint(path)[1].get("configuration"))
     with contextlib.suppress(CheckpointError):
         read_trained(path)
     save_weights(path, {}, {"configuration": text})
