@@ -4,8 +4,8 @@
 
 The run has everything random in it: shuffling, augmentation, prefetching threads, dropout, drop-path; and a moving average
 of the weights, accumulated gradients, batch norm. It saves a checkpoint after every update. SIGKILL comes a random number of
-batches after the start and a random time later, so that it also hits checkpoints half written. Resumed processes use 1 and 2 threads
-in turn, and 1 to 3 that prepare batches.
+batches after the start and a random time later, so that it also hits checkpoints half written. Resumed processes use 1 and
+2 threads in turn, and 1 to 3 that prepare batches.
 """
 
 import argparse

@@ -10,7 +10,6 @@ import http.client
 import os
 import shutil
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -129,6 +128,8 @@ def _download(file, urls, folder, progress):
     final, part = folder / file.name, folder / f".{file.name}.part"
     if final.is_file() and _sha256(final) == file.sha256:
         return
+    if _size(part) > file.size:
+        part.unlink()
     with progress(file.name, file.size) as advance:
         before = _size(part)
         advance(before)
@@ -155,8 +156,6 @@ def _fetch(file, urls, part, advance):
             _fetch_rest(url, file.size, part, advance)
         except (OSError, http.client.HTTPException) as error:       # urllib's errors are OSErrors
             errors.append(f"{url}: {getattr(error, 'reason', None) or error}")
-            if isinstance(error, urllib.error.HTTPError) and error.code != 416:
-                continue
             time.sleep(_pause)
     if _size(part) != file.size:
         raise DataError(f"cannot get {file.name} ({errors[-1]}); check the connection and run the command again: it goes on "
