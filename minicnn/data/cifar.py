@@ -43,7 +43,7 @@ _FILES = {
 }
 _FOLDER = {"cifar10": "cifar-10-batches-bin", "cifar100": "cifar-100-binary"}
 _PICKLE_FOLDERS = ("cifar-10-batches-py", "cifar-100-python")
-_ARCHIVE_LIMIT = 256 << 20      # the official archives unpack to 184 million bytes
+_ARCHIVE_LIMIT = 200 << 20      # the official archives unpack to 184 million bytes
 _MAX_RECORDS = 50_000
 _MAX_FILE_BYTES = _MAX_RECORDS * 3074
 

@@ -24,7 +24,7 @@ __all__ = ["SOURCES", "RemoteFile", "Source", "get"]
 _TIMEOUT = 30           # seconds without a byte
 _ATTEMPTS = 4           # at each address; each goes on where the one before broke off
 _PIECE = 1 << 18
-_UNPACKED_LIMIT = 256 << 20
+_UNPACKED_LIMIT = 200 << 20
 
 
 @dataclass(frozen=True)
