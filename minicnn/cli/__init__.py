@@ -12,8 +12,8 @@ from minicnn._version import __version__
 from minicnn.errors import MinicnnError
 
 COMMANDS = {name: f"minicnn.cli.{name}" for name in
-            ("study", "train", "eval", "curves", "summary", "gradcheck", "bench", "compare", "models", "data", "doctor", "warmup",
-             "completion")}
+            ("study", "train", "eval", "curves", "summary", "gradcheck", "bench", "compare", "models", "data", "doctor",
+             "warmup", "completion")}
 
 
 def main(argv=None):

@@ -23,7 +23,7 @@ def run(args):
     for action in _all_actions(parser):
         _complete(action, shtab)
     say(shtab.complete(parser, args.shell))
-    say(f"Next: save it, for example with `minicnn completion {args.shell} > FILE`, FILE being {_WHERE[args.shell]}.", stderr=True)
+    say(f"Next: save it, with `minicnn completion {args.shell} > FILE`, FILE being {_WHERE[args.shell]}.", stderr=True)
     return 0
 
 

@@ -47,6 +47,7 @@ def draw_curves(runs, path):
     for axes, title in ((loss, "loss"), (accuracy, "accuracy, %"), (rate, "learning rate")):
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     loss.set_yscale("log")
     accuracy.legend(fontsize="small")
     with atomic_write(path) as file:
