@@ -18,11 +18,12 @@ SECONDS = 10.0
 CHAIN = 0.05        # where the chain crosses kinks at any step: a cut or doubled path still shows at this precision
 
 
-def check_model(model, x, loss=None, seconds=SECONDS, seed=0):
+def check_model(model, x, loss=None, seconds=SECONDS, seed=0, progress=None):
     """Check every layer of a model on its own, at its place, and then the model as a whole -> Report.
 
     x (N, ...): the model's input, floating, converted to float64. loss: a function of the output tensor that returns a tensor;
     a random projection of the output by default. seconds: about how long the layers may take together; seed: of what is drawn.
+    progress(done, of, path) is called after each operation.
 
     The model is checked in float64 and in the mode that it is in; its parameters, gradients, buffers and mode and the random
     state are left as they were. Results carry the layer's path, as in state_dict.
@@ -34,7 +35,8 @@ def check_model(model, x, loss=None, seconds=SECONDS, seed=0):
     try:
         model.astype("float64")
         x = np.asarray(x.data if isinstance(x, autograd.Tensor) else x, np.float64)
-        layers = _Layers(model, seconds / max(1, _count(model, x)), rng)
+        count = max(1, _count(model, x))
+        layers = _Layers(model, seconds / count, rng, progress and (lambda done, path: progress(done, count, path)))
         saved.randomness()
         with autograd.no_grad(), observing(layers):
             model(x)
@@ -93,7 +95,8 @@ def _count(model, x):
 class _Layers:
     """An observer that checks each op right after the model applied it, so that no more than one layer's input is kept."""
 
-    def __init__(self, model, seconds, rng):
+    def __init__(self, model, seconds, rng, progress=None):
+        self.progress, self.done = progress, 0
         self.paths = {id(module): name for name, module in model.named_modules()}
         self.parameters = {id(p): name for name, p in model.named_parameters()}
         self.seconds, self.rng = seconds, rng
@@ -115,6 +118,9 @@ class _Layers:
             fault.name = f"{type(op).__name__} ({fault.name})"
         self.results += report.results
         self.faults += report.faults
+        self.done += 1
+        if self.progress:
+            self.progress(self.done, path)
 
     def _name(self, op, i, tensor, path, count):
         known = self.parameters.get(id(tensor))
