@@ -1,6 +1,7 @@
 """study.page: the page of any module, yours among them."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +62,10 @@ def read_module(spec):
     path, _, name = str(spec).rpartition(":")
     if not Path(path).is_file():
         raise ModelError(f"{spec}: there is no file {path or spec!r}; name a registered model, or FILE.py:CLASS for your own")
-    loader = importlib.util.spec_from_file_location(Path(path).stem, path)
-    module = importlib.util.module_from_spec(loader)
-    loader.loader.exec_module(module)
+    found = importlib.util.spec_from_file_location(f"study_of_{Path(path).stem}", path)
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module            # where inspect looks for the source of a class
+    found.loader.exec_module(module)
     found = getattr(module, name, None)
     if found is None:
         raise ModelError(f"{path}: has no {name!r}; choose from {', '.join(n for n in vars(module) if not n.startswith('_'))}")

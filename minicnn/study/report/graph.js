@@ -234,7 +234,7 @@ function graph(pane) {
     const {part} = drawn, figures = figuresOf(part.nodes);
     const name = level ? part.name : inside.name;
     into.append(drawing("rect", {class: "part", x, y, width: drawn.width, height: drawn.height, rx: 9}));
-    const head = drawing("g", {class: "node head", role: "button", "aria-expanded": "true", "data-part": part.id, tabindex: 0,
+    const head = drawing("g", {class: "node opened", role: "button", "aria-expanded": "true", "data-part": part.id, tabindex: 0,
       "aria-label": label(name, part.kind, figures), ...pressable(() => toggle(part, level))},
     drawing("rect", {class: "hit", x: x + 1, y: y + 1, width: drawn.width - 2, height: NODE.head - 14, rx: 8}),
     drawing("text", {class: "name", x: x + 26, y: y + 19}, name, drawing("tspan", {class: "kind", dx: 6}, part.kind)),
