@@ -9,14 +9,24 @@ the C inputs. Source: LeCun et al. 1998, section II.A; groups: Krizhevsky et al.
 from kernels.dispatch import Room, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
-room = Room("conv2d", ["reference", "im2col", "implicit_gemm"])
 
 
-def forward(x, weight, bias, window, groups=1):
-    """y (N, K, OH, OW); see the module for the formula. Padding reads as zeros. Raises ShapeError, DTypeError."""
+def _best(function, *args):
+    """Winograd where it pays: the arguments are forward's or backward's."""
+    from kernels.conv2d import winograd
+    x, weight, window, groups = (args[0], args[1], *args[3:5]) if function == "forward" else args[1:5]
+    return "winograd" if winograd.pays(x, weight, window, groups) else "implicit_gemm"
+
+
+room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "winograd"], _best)
+
+
+def forward(x, weight, bias, window, groups=1, relu=False):
+    """y (N, K, OH, OW); see the module for the formula. Padding reads as zeros; with relu what is below 0 becomes 0, in the
+    same pass. Raises ShapeError, DTypeError."""
     _check(x, weight, window, groups)
     expect_shape("conv2d: bias", bias, weight.shape[:1])
-    return room.call("forward", x, weight, bias, window, groups)
+    return room.call("forward", x, weight, bias, window, groups, bool(relu))
 
 
 def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
