@@ -11,13 +11,15 @@ from kernels.errors import ShapeError
 
 
 def _best(function, *args):
-    """Winograd where it pays: the arguments are forward's or backward's."""
-    from kernels.conv2d import winograd
+    """Winograd where it pays, shuffles for small groups; the arguments are forward's or backward's."""
+    from kernels.conv2d import grouped, winograd
     x, weight, window, groups = (args[0], args[1], *args[3:5]) if function == "forward" else args[1:5]
+    if grouped.fits(weight, groups):
+        return "grouped"
     return "winograd" if winograd.pays(x, weight, window, groups) else "implicit_gemm"
 
 
-room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "winograd"], _best)
+room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "grouped", "winograd"], _best)
 
 
 def forward(x, weight, bias, window, groups=1, relu=False):

@@ -44,6 +44,39 @@ def rows_tile(rows, vectors, vector_bytes):
     return tile
 
 
+def group_tile(rows, group, vector_bytes):
+    """See kernels.gemm.micro."""
+    def tile(a, runs, b, c, like):
+        dtype, size = like.dtype, like.itemsize
+        width = vector_bytes // size
+        (a, a_table), (runs, count), (c, c_table, start, relu) = a, runs, c
+        for at, to in zip(view(a_table, rows, np.int64), view(c_table, rows, np.int64)):
+            total = view(start, width, dtype).copy() if start else np.zeros(width, dtype)
+            for shift, _, tap in view(runs, 3 * count, np.int64).reshape(count, 3):
+                vector = view(a + (at + shift) * size, width, dtype)
+                weights = view(b + tap * group * width * size, group * width, dtype).reshape(group, width)
+                total += sum(vector[np.arange(width) ^ d] * weights[d] for d in range(group))
+            view(c + to * size, width, dtype)[:] = np.maximum(total, 0) if relu else total
+    return tile
+
+
+def group_correlation(taps, group, vector_bytes):
+    """See kernels.gemm.micro."""
+    def tile(x, gy, segments, shifts, out, like):
+        dtype, size = like.dtype, like.itemsize
+        width = vector_bytes // size
+        (x, x_step), (gy, gy_step), (segments, count), (out, places) = x, gy, segments, out
+        for shift, to in zip(view(shifts, taps, np.int64), view(places, taps, np.int64)):
+            sums = view(out + to * size, group * width, dtype).reshape(group, width)
+            for x_at, gy_at, length in view(segments, 3 * count, np.int64).reshape(count, 3):
+                for q in range(length):
+                    vector = view(x + (x_at + q * x_step + shift) * size, width, dtype)
+                    g = view(gy + (gy_at + q * gy_step) * size, width, dtype)
+                    for d in range(group):
+                        sums[d] += vector[np.arange(width) ^ d] * g
+    return tile
+
+
 def rows_copy(values, vector_bytes=0):
     """See kernels.gemm.micro."""
     def copy(target, source, step, count, like):
