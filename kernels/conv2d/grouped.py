@@ -18,6 +18,7 @@ from kernels import layout
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.classes import forward_classes, gradient_classes
 from kernels.conv2d.implicit_gemm import _block_size, _place, _segments, sum_rows
+from kernels.conv2d.packing import kept
 from kernels.gemm.micro import group_correlation, group_tile, lanes, registers
 
 ANY_ORDER = True        # arrays are put in channels-last order here
@@ -45,7 +46,7 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     y = layout.empty((len(x), len(weight), *out), x.dtype)
     bias = np.zeros(len(weight), x.dtype) if bias is None else np.ascontiguousarray(bias)
     classes = forward_classes(window, x.shape[2:], 1, layout.pitch(x), out, layout.pitch(y))
-    _multiply(layout.rows(x), _pack(weight, False), bias, classes, len(x), (weight.shape[1], int(relu), get_num_threads()),
+    _multiply(layout.rows(x), kept(_pack, weight, False), bias, classes, len(x), (weight.shape[1], int(relu), get_num_threads()),
               layout.rows(y))
     return y
 

@@ -20,7 +20,7 @@ from numba import get_num_threads, njit, prange
 
 from kernels import layout
 from kernels.conv2d.classes import forward_classes, gradient_classes
-from kernels.conv2d.packing import ROWS, WIDE, merged, pack, panels, unpack
+from kernels.conv2d.packing import ROWS, WIDE, kept, merged, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
 
 VECTOR = registers()[0]         # bytes
@@ -42,7 +42,7 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     """y = X · W + bias; see the module. Shapes as in the room."""
     x, out = layout.channels_last(x), window.output_size(*x.shape[2:])
     y = layout.empty((x.shape[0], weight.shape[0], *out), x.dtype)
-    packed, columns, depth, G = pack(weight, groups)
+    packed, columns, depth, G = kept(pack, weight, groups)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), out, layout.pitch(y))
     _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
               (columns, depth, get_num_threads(), int(relu)), layout.rows(y))

@@ -1,5 +1,7 @@
 """Weights in the order in which the micro-kernel reads them: for a panel of filters, one vector row a tap and channel."""
 
+import weakref
+
 import numpy as np
 from numba import njit, prange
 
@@ -9,6 +11,7 @@ from kernels.layout import aligned
 WIDE = registers()[1] == 32
 ROWS = {1: 10, 2: 10, 3: 8, 4: 6} if WIDE else {1: 8, 2: 6, 3: 4}      # pixels to a tile of so many vectors of filters
 VECTOR = registers()[0]         # bytes
+_kept = {}      # id of weights -> what was made of them
 _transpose = square_transpose(VECTOR)
 
 
@@ -25,6 +28,19 @@ def panels(filters, dtype, most=4):
 def merged(groups, filters, dtype):
     """How many groups of so many filters are multiplied as one, zeros outside the diagonal, lest lanes stay empty."""
     return max(m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * filters <= lanes(dtype)))
+
+
+def kept(make, weight, *args):
+    """make(weight, *args), made once for weights that cannot be written to (a model fused for inference) and kept while they live."""
+    if weight.flags.writeable or weight.base is not None:
+        return make(weight, *args)
+    own = _kept.get(id(weight))
+    if own is None:
+        own = _kept[id(weight)] = {}
+        weakref.finalize(weight, _kept.pop, id(weight), None)
+    if (make, args) not in own:
+        own[make, args] = make(weight, *args)
+    return own[make, args]
 
 
 def pack(weight, groups, transposed=False):

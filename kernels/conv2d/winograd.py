@@ -30,7 +30,7 @@ from numba import get_num_threads, njit, prange
 from kernels import layout
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.implicit_gemm import _aligned, _height, _tile, sum_rows
-from kernels.conv2d.packing import pack, panels, unpack
+from kernels.conv2d.packing import kept, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, tile_transform
 
 ANY_ORDER = True        # arrays are put in channels-last order here
@@ -108,7 +108,7 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     x = layout.channels_last(x)
     y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype)
     bias = np.zeros(len(weight), x.dtype) if bias is None else bias
-    _convolve(x, _filters(weight, False), bias, (window.top, window.left), relu, y)
+    _convolve(x, kept(_filters, weight, False), bias, (window.top, window.left), relu, y)
     return y
 
 

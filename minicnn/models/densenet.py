@@ -40,6 +40,9 @@ class DenseLayer(nn.Module):
     def forward(self, *features):
         if self.memory_efficient and self.training:
             return self.rest(ops.recompute(self.first, *features))
+        if self.norm2 is not None and len(features) == 1:
+            x = nn.norm_relu(self.norm1, features[0])
+            return self.dropout(self.conv2(nn.conv_norm_relu(self.conv1, self.norm2, x)))
         return self.rest(self.first(*features))
 
     def first(self, *features, again=False):
