@@ -8,6 +8,7 @@ each row: rows have a `pitch`, the distance from pixel to pixel in values.
 
 import numpy as np
 
+LONG = 256              # values to a row, where there are pixels enough
 MANY = 1 << 14          # values: fewer are copied by NumPy
 ALIGN = 64              # bytes: a cache line and the widest vector
 
@@ -55,6 +56,19 @@ def rows(x):
     of a row are not x's. Compiled loops must leave them alone: they belong to another array, or to none."""
     step = pitch(x)
     return np.lib.stride_tricks.as_strided(x, (x.shape[0] * x.shape[2] * x.shape[3], step), (step * x.itemsize, x.itemsize))
+
+
+def long_rows(*arrays):
+    """(matrices, times): images of one shape as `rows`; of dense ones with few channels `times` pixels make a row, so that
+    loops along it are worth their start."""
+    arrays = [channels_last(array) for array in arrays]
+    N, C, H, W = arrays[0].shape
+    matrices, times = [rows(array) for array in arrays], 1
+    if all(matrix.shape[1] == C for matrix in matrices):
+        while C * times < LONG and N * H * W % (2 * times) == 0:
+            times *= 2
+        matrices = [matrix.reshape(-1, C * times) for matrix in matrices]
+    return matrices, times
 
 
 def images(x):

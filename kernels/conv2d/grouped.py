@@ -1,4 +1,4 @@
-"""Convolution in many groups of few channels, as ResNeXt has them: shuffles within a vector in the place of products with zeros.
+"""Convolution in many groups of few channels, as ResNeXt has them: shuffles within a vector, and no products with zeros.
 
 The rung below multiplies groups of four channels four at a time, as one of sixteen with zeros outside the diagonal: three
 quarters of its multiplications are by zero. Here a vector holds the channels of several groups, and a group's channels reach
@@ -46,8 +46,8 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     y = layout.empty((len(x), len(weight), *out), x.dtype)
     bias = np.zeros(len(weight), x.dtype) if bias is None else np.ascontiguousarray(bias)
     classes = forward_classes(window, x.shape[2:], 1, layout.pitch(x), out, layout.pitch(y))
-    _multiply(layout.rows(x), kept(_pack, weight, False), bias, classes, len(x), (weight.shape[1], int(relu), get_num_threads()),
-              layout.rows(y))
+    sizes = weight.shape[1], int(relu), get_num_threads()
+    _multiply(layout.rows(x), kept(_pack, weight, False), bias, classes, len(x), sizes, layout.rows(y))
     return y
 
 

@@ -307,19 +307,24 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
 
 def sum_rows(gy):
     """gy (N, K, OH, OW), channels-last -> (K,): the gradient of the bias"""
-    rows, K = layout.rows(gy), gy.shape[1]
-    parts = np.zeros((PARTS, K), np.float64)
+    (rows,), times = layout.long_rows(gy)
+    parts = np.zeros((PARTS, gy.shape[1] * times), np.float64)
     _sum_rows(rows, parts)
-    return parts.sum(0).astype(gy.dtype)
+    return parts.sum(0).reshape(times, -1).sum(0).astype(gy.dtype)
 
 
 @njit(cache=True, parallel=True)
 def _sum_rows(rows, parts):
-    """parts[p] = the sum of every row of part p, in float64"""
+    """parts[p] = the sum of every row of part p, in runs of 64 rows, and these in float64"""
     P, K = parts.shape
     for part in prange(P):
-        total = parts[part]
-        for q in range(rows.shape[0] * part // P, rows.shape[0] * (part + 1) // P):
-            row = rows[q]
+        total, run = parts[part], np.empty(K, rows.dtype)
+        last = rows.shape[0] * (part + 1) // P
+        for first in range(rows.shape[0] * part // P, last, 64):
+            run[:] = 0
+            for q in range(first, min(last, first + 64)):
+                row = rows[q]
+                for k in range(K):
+                    run[k] += row[k]
             for k in range(K):
-                total[k] += row[k]
+                total[k] += run[k]

@@ -16,7 +16,7 @@ _transpose = square_transpose(VECTOR)
 
 
 def panels(filters, dtype, most=4):
-    """Vectors of filters to each panel: [(first vector, vectors)] as an int64 array; wide panels, at most `most` vectors each, no
+    """Vectors of filters to each panel: [(first vector, vectors)] as an int64 array; wide panels of at most `most` vectors, no
     lonely vector at the end."""
     count, most = -(-filters // lanes(dtype)), min(most, max(ROWS))
     widths = [most] * (count // most) + [count % most] * (count % most > 0)
@@ -31,7 +31,7 @@ def merged(groups, filters, dtype):
 
 
 def kept(make, weight, *args):
-    """make(weight, *args), made once for weights that cannot be written to (a model fused for inference) and kept while they live."""
+    """make(weight, *args), made once for weights that cannot be written to (a model fused for inference) and kept with them."""
     if weight.flags.writeable or weight.base is not None:
         return make(weight, *args)
     own = _kept.get(id(weight))

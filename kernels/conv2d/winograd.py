@@ -42,6 +42,7 @@ FAR = 16 << 20          # bytes of transformed tiles that stay in the third cach
 CHUNK = 64              # channels to a task of the weight gradient
 TASKS = 64              # shares of a block of tiles that may be transformed side by side
 SPLITS = 16             # shares of all tiles that have sums of their own, at the most
+TRANSFORM = 2000        # multiplications, for each pair of channel and filter, that one pass over the transformed filters costs
 APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
 
 
@@ -93,12 +94,13 @@ def fits(x, weight, window, groups):
 
 
 def pays(x, weight, window, groups):
-    """Whether it is also faster: the tiles are mostly full, and there are enough of them to pay for the filters' transform."""
+    """Whether it is also faster: the multiplications saved are worth more than the transformed filters' way through memory."""
     if not fits(x, weight, window, groups):
         return False
     OH, OW = window.output_size(*x.shape[2:])
     tiles = x.shape[0] * -(-OH // OUT) * -(-OW // OUT)
-    return tiles >= 32 and OH * OW * x.shape[0] >= 8 * tiles
+    saved = 9 * OH * OW * x.shape[0] - 1.15 * POINTS * tiles            # for each pair of channel and filter
+    return tiles >= 32 and saved > TRANSFORM * (3 if weight.flags.writeable else 1)
 
 
 def forward(x, weight, bias, window, groups=1, relu=False):

@@ -189,9 +189,9 @@ def tile_transform(side, function, vector_bytes):
     """An intrinsic transform(source, target, vectors, (start, relu), like): F·d·Fᵀ of a square d of side x side vectors.
 
     function: F as a Python function of `side` values that gives a list, written with +, - and * by numbers; it is applied to
-    the columns and then to the rows. source and target are addresses of int64 addresses, one for each vector of the square, row by
-    row; then the same for the next vector behind each, `vectors` times. start: an address of values that are added, 0 for none;
-    relu: what is below 0 becomes 0.
+    the columns and then to the rows. source and target are addresses of int64 addresses, one for each vector of the square,
+    row by row; then the same for the next vector behind each, `vectors` times. start: an address of values that are added, 0
+    for none; relu: what is below 0 becomes 0.
     """
     @intrinsic
     def transform(typing_context, source, target, vectors, last, like):

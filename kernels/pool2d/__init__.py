@@ -11,7 +11,6 @@ from kernels.dispatch import Room, by_order, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
 
-
 def _best(function, *args):
     """What spreads a plane's one value has no order to follow: convolutions read channels-last."""
     return "channels_last" if function == "global_avg_backward" else by_order(function, *args)

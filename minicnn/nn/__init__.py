@@ -19,7 +19,6 @@ from minicnn.nn.layers import (
 )
 from minicnn.nn.module import Module, Parameter
 
-__all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm2d", "Conv2d", "DropPath", "Dropout", "Flatten", "Identity",
-           "Linear", "LocalResponseNorm", "MaxPool2d", "Module", "ModuleList", "Parameter", "ReLU", "Sequential", "conv_norm", "conv_norm_relu",
-           "conv_relu",
-           "init", "norm_relu"]
+__all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm2d", "Conv2d", "DropPath", "Dropout", "Flatten", "Identity", "Linear",
+           "LocalResponseNorm", "MaxPool2d", "Module", "ModuleList", "Parameter", "ReLU", "Sequential", "conv_norm",
+           "conv_norm_relu", "conv_relu", "init", "norm_relu"]

@@ -29,8 +29,8 @@ class Concat(Op):
 class Append(Op):
     """y = x with the channels `new` behind its own: x (N, C, H, W), new (N, K, H, W) -> (N, C + K, H, W).
 
-    The numbers of concat([x, new]), but x is not copied where it is the filled part of `buffer`, an array with room for all that
-    a block will append: new goes into the room behind, and y is the longer part. What was handed out before stays as it was.
+    The numbers of concat([x, new]), but x is not copied where it is the filled part of `buffer`, an array with room for all
+    that a block will append: new goes into the room behind, y is the longer part. What was handed out before stays as it was.
     gx and gnew are parts of gy. Source: the shared storage of Pleiss et al. 2017, section 4.
     """
 
@@ -59,11 +59,11 @@ class ChannelBuffer:
         C, K = x.shape[1], new.shape[1]
         if x.shape[:1] + x.shape[2:] != new.shape[:1] + new.shape[2:]:
             raise ShapeError(f"append: x has shape {x.shape}, new {new.shape}; all sides but axis 1 must be equal")
-        if self.room is None and C + K <= self.channels:
+        if self.room is None and self.channels >= C + K:
             self.room = kernels.layout.empty((len(x), self.channels, *x.shape[2:]), x.dtype)
             kernel.copy_into(self.room[:, :C], x)
             self.filled = C
-        elif self.filled != C or C + K > self.channels or not np.may_share_memory(self.room[:, :C], x):
+        elif self.filled != C or self.channels < C + K or not np.may_share_memory(self.room[:, :C], x):
             return kernel.forward([x, new], 1)
         kernel.copy_into(self.room[:, C:C + K], new)
         self.filled = C + K

@@ -1,11 +1,10 @@
 """The twins compute what minicnn computes: small images, float64, forward, backward and update."""
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e .[peers]")
 
-from benchmarks import engines, layers, peers, session, shapes  # noqa: E402
+from benchmarks import peers, session  # noqa: E402
 
 SIDE = {"alexnet_owt": 63, "vgg16": 32, "googlenet_bn": 64, "densenet121": 32, "squeezenet1_1": 32, "resnet110": 8}
 LIGHT = ("googlenet_bn", "densenet121", "squeezenet1_1", "resnet20", "resnext50_32x4d")

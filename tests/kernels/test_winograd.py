@@ -56,8 +56,9 @@ def test_many_channels_take_the_way_through_the_third_cache(rng):
 
 
 @pytest.mark.parametrize(("dtype", "channels", "window", "groups"), [
-    ("float64", 16, Window2d.of(3, 1, 1), 1), ("float32", 15, Window2d.of(3, 1, 1), 1), ("float32", 16, Window2d.of(5, 1, 1), 1),
-    ("float32", 16, Window2d.of(3, 2, 1), 1), ("float32", 16, Window2d.of(3, 1, 1, 2), 1),
+    ("float64", 16, Window2d.of(3, 1, 1), 1), ("float32", 15, Window2d.of(3, 1, 1), 1),
+    ("float32", 16, Window2d.of(5, 1, 1), 1), ("float32", 16, Window2d.of(3, 2, 1), 1),
+    ("float32", 16, Window2d.of(3, 1, 1, 2), 1),
     ("float32", 32, Window2d.of(3, 1, 1), 2), ("float32", 16, Window2d.of(3, 1, 3), 1)])
 def test_leaves_other_convolutions_to_the_rung_below(dtype, channels, window, groups, rng):
     x = rng.standard_normal((2, channels, 9, 8)).astype(dtype)
