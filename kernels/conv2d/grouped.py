@@ -26,7 +26,7 @@ VECTOR = registers()[0]
 ROWS = 12 if registers()[1] == 32 else 6
 TAPS = 3                # taps to a tile of the weight gradient
 BLOCK = 480             # pixels to a block of it
-SPLITS = 16             # shares of the pixels that have sums of their own
+SPLITS = 4             # shares of the pixels that have sums of their own
 _two, _four, _eight = (group_tile(ROWS, size, VECTOR) for size in (2, 4, 8))
 _correlate_two, _correlate_four, _correlate_eight = (group_correlation(TAPS, size, VECTOR) for size in (2, 4, 8))
 

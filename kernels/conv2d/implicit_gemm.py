@@ -27,8 +27,7 @@ VECTOR = registers()[0]         # bytes
 BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
 NEAR = 1 << 20                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
-SUMS = 2 << 20                  # bytes of a weight gradient's partial sums
-TASKS = 16                      # shares of a weight gradient, at the least, that may run side by side
+SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own
 PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
@@ -180,8 +179,8 @@ def _weight_gradient(gy, x, shape, window, groups):
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), gy.shape[2:], layout.pitch(gy))
     wide = int(table[:, 1].sum()) * lanes(gy.dtype)
     blocks = -(-gy.size // (shape[0] * BLOCK))
-    splits = max(1, min(TASKS // G, blocks, SUMS // (G * T * depth * wide * gy.itemsize)))      # of the pixels
-    ranges = max(1, min(TASKS // (splits * G), T * depth // 64))                                # of the rows of gW
+    splits = min(SPLITS, blocks)                                    # shares of the pixels, the same for any number of threads
+    ranges = max(1, min(-(-get_num_threads() // (splits * G)), T * depth // TAPS))      # and of the rows of gW
     sums = np.zeros((splits, G, T * depth, wide), gy.dtype)
     _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges), sums)
     gw = np.empty((groups, shape[0] // groups, shape[1], T), gy.dtype)

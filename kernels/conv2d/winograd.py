@@ -41,7 +41,7 @@ NEAR = 3 << 19          # bytes of transformed tiles that stay in the second cac
 FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache, where the second is too small
 CHUNK = 64              # channels to a task of the weight gradient
 TASKS = 64              # shares of a block of tiles that may be transformed side by side
-SPLITS = 16             # shares of all tiles that have sums of their own, at the most
+SPLITS = 4             # shares of all tiles that have sums of their own, at the most
 TRANSFORM = 2000        # multiplications, for each pair of channel and filter, that one pass over the transformed filters costs
 APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
 
