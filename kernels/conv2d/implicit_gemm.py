@@ -25,7 +25,7 @@ from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
 
 VECTOR = registers()[0]         # bytes
 BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
-NEAR = 1 << 20                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
+NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
 SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own
 PARTS = 16                      # of the pixels of a bias gradient
@@ -157,8 +157,9 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
     for worker in prange(workers):
         places, spare = np.empty((2, BLOCK), np.int64), np.empty(1024, y.dtype)
         for p0 in range(0, table.shape[0], near):
+            blocks = firsts[-1]
             k = 0
-            for block in range(worker, firsts[-1], workers):
+            for block in range(blocks * worker // workers, blocks * (worker + 1) // workers):
                 while block >= firsts[k + 1]:
                     k += 1
                 first = (block - firsts[k]) * block_size
