@@ -50,7 +50,8 @@ def browser():
     chromium.stop(started)
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) if side > 200 else name
+                                        for name, side in NETWORKS.items()])
 def made(request, browser, tmp_path_factory):
     """(path of the page, its Look, name). What takes long is left out: gradient checks and the kernels' times."""
     name, side = request.param, NETWORKS[request.param]
