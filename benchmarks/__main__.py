@@ -93,7 +93,7 @@ def kernels_command(args):
             write(path, command(), args.threads, {"limits": limits, "rows": rows})
     limits, rows = layers.run(found, args.passes, args.repeats, args.threads, progress, keep)
     for op in dict.fromkeys(row["op"] for row in rows):
-        print_table(*layers.table(rows, op))
+        print_table(*layers.table(rows, op), "milliseconds, times as fast as PyTorch's best layout, % of the limit")
         say()
     for line in layers.conclusions(rows, limits):
         say(line)
@@ -162,7 +162,8 @@ def peers_command(args):
     rows = peers.run(args.models or list(peers.WANTED), modes, args.batch, args.repeats, args.threads, args.contenders,
                      progress, keep)
     for mode in modes:
-        print_table(*peers.table(rows, mode), f"{mode}: images a second, float32, {args.threads} threads")
+        print_table(*peers.table(rows, mode), f"{mode}: images a second, float32, {args.threads} threads"
+                    + (" (ORT: ONNX Runtime)" if mode == "inference" else ""))
         say()
     show_differences(rows, say)
     if path:

@@ -26,6 +26,13 @@ class Limits:
 
 def multiply_adds(threads, dtype, rows, vectors):
     """FLOP/s (2 a multiply-add) of the micro-kernel on all threads, each with its own operands in its first cache."""
+    work, c = tiles(threads, dtype, rows, vectors)
+    work(1)
+    return 2 * c.size * DEPTH * CALLS / _least(lambda: work(CALLS))
+
+
+def tiles(threads, dtype, rows, vectors):
+    """(work, c): work(calls) multiplies ones, rows x DEPTH by DEPTH x width, on each thread again and again, into c."""
     tile, width = rows_tile(rows, vectors, registers()[0]), vectors * lanes(dtype)
 
     @njit(parallel=True)
@@ -33,13 +40,12 @@ def multiply_adds(threads, dtype, rows, vectors):
         for t in prange(a.shape[0]):
             for _ in range(calls):
                 tile((a[t].ctypes.data, tables[0].ctypes.data, 1), (tables[2].ctypes.data, 1), (b[t].ctypes.data, width),
-                     (c[t].ctypes.data, tables[1].ctypes.data, 0, 0), c)
+                     (c[t].ctypes.data, tables[1].ctypes.data, 0, 0, 0), c)
     a, b = np.ones((threads, rows * DEPTH), dtype), np.ones((threads, DEPTH * width), dtype)
     c, tables = np.empty((threads, rows * width), dtype), np.zeros((3, max(rows, 3)), np.int64)
     tables[0, :rows], tables[1, :rows] = np.arange(rows) * DEPTH, np.arange(rows) * width
     tables[2, :3] = 0, DEPTH, 0         # one run: shift, length, first row of B
-    work(a, b, c, tables, 1)
-    return 2 * rows * width * DEPTH * CALLS * threads / _least(lambda: work(a, b, c, tables, CALLS))
+    return lambda calls: work(a, b, c, tables, calls), c
 
 
 def copying(threads):

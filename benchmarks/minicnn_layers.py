@@ -9,6 +9,7 @@ import kernels
 from kernels.geometry import Window2d
 from minicnn import Tensor, ops, optim
 from minicnn.autograd import observing
+from minicnn.study import compilation
 
 
 def layout(array, channels_last):
@@ -16,6 +17,35 @@ def layout(array, channels_last):
     if array.ndim != 4 or not channels_last:
         return array
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+def variants(layer):
+    """{name: (whether channels_last, pinned rungs)}: both layouts, and what Winograd's algorithm is measured against."""
+    found = {"nchw": (False, {}), "channels_last": (True, {})}
+    if layer["op"] == "sgd":
+        del found["channels_last"]
+    if layer["op"] == "conv2d" and layer["weight"][2:] == (3, 3) and layer["stride"] == 1:
+        found["without winograd"] = True, {"conv2d": "implicit_gemm"}
+    return found
+
+
+def make(layer, arrays, name):
+    """{pass: (before, run)} of one variant."""
+    channels_last, rungs = variants(layer)[name]
+
+    def pinned(run):
+        def call(given):
+            with kernels.using(**rungs):
+                return run(given)
+        return call
+    with kernels.using(**rungs):
+        made = LAYERS[layer["op"]](layer, [layout(a, channels_last) for a in arrays])
+    return {key: (before, pinned(run) if rungs else run) for key, (before, run) in made.items()}
+
+
+def watching():
+    """Counts what is compiled inside."""
+    return compilation.watching()
 
 
 def conv2d(layer, arrays):
@@ -45,8 +75,11 @@ def sgd(layer, arrays):
 
 
 def batch_norm(layer, arrays):
+    """Alone, or with the shortcut's sum and ReLU in the same pass."""
     mean, var = np.zeros_like(arrays[1]), np.ones_like(arrays[1])
-    return _op(lambda x, weight, bias: ops.batch_norm(x, mean, var, weight, bias, training=True), arrays)
+    if layer["op"] == "batch_norm":
+        return _op(lambda x, weight, bias: ops.batch_norm(x, mean, var, weight, bias, training=True), arrays)
+    return _op(lambda x, weight, bias, add=None: ops.batch_norm_relu(x, mean, var, weight, bias, True, add=add), arrays)
 
 
 def _op(function, arrays):
@@ -76,6 +109,8 @@ LAYERS = {
     "conv2d": conv2d,
     "sgd": sgd,
     "batch_norm": batch_norm,
+    "batch_norm_relu": batch_norm,
+    "batch_norm_add_relu": batch_norm,
     "relu": lambda layer, arrays: _op(ops.relu, arrays),
     "max_pool": lambda layer, arrays: _op(
         lambda x: ops.max_pool2d(x, layer["kernel"], layer["stride"], layer["padding"], ceil_mode=layer["ceil_mode"]), arrays),

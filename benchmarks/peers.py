@@ -29,7 +29,7 @@ CONTENDERS = {
     "onnxruntime": ("OnnxRuntime", {}),
 }
 HEADS = {"minicnn-fused": "fused", "minicnn-im2col": "im2col", "torch": "NCHW", "torch-channels-last": "ch.last",
-         "torch-compile": "compile", "onnxruntime": "ONNX RT"}
+         "torch-compile": "compile", "onnxruntime": "ORT"}
 MODES = {"train": ("minicnn", "torch", "torch-channels-last", "torch-compile"),
          "inference": ("minicnn", "minicnn-fused", "torch", "torch-channels-last", "torch-compile", "onnxruntime")}
 INFERENCE_ONLY = ("minicnn-fused", "onnxruntime")
@@ -189,8 +189,8 @@ def run(models, modes, batch, repeats, threads, chosen, progress, keep):
 def table(rows, mode):
     """(columns, rows as texts) of the results in one mode, images a second."""
     names = [name for name in CONTENDERS if any(name in row.get("contenders", ()) for row in rows if row["mode"] == mode)]
-    columns = ["model", ">batch", *[">" + HEADS.get(name, name) for name in names], ">/PyTorch", ">wanted"]
-    columns += [">/ONNX RT", ">wanted"] if mode == "inference" else []
+    columns = ["model", ">batch", *[">" + HEADS.get(name, name) for name in names], ">/torch", ">wanted"]
+    columns += [">/ORT", ">wanted"] if mode == "inference" else []
     lines = []
     for row in rows:
         if row["mode"] != mode or "error" in row:

@@ -1,5 +1,8 @@
 """One layer in PyTorch, as in minicnn_layers: {pass: (before, run)}."""
 
+import contextlib
+from types import SimpleNamespace
+
 import torch
 from torch.nn import functional as F
 
@@ -8,6 +11,22 @@ def layout(array, channels_last):
     """A tensor of the array in C order or in PyTorch's channels_last."""
     tensor = torch.from_numpy(array)
     return tensor.contiguous(memory_format=torch.channels_last) if channels_last and tensor.ndim == 4 else tensor
+
+
+def variants(layer):
+    """Names: both layouts; for SGD PyTorch's default and its fused one."""
+    return ("default", "fused") if layer["op"] == "sgd" else ("nchw", "channels_last")
+
+
+def make(layer, arrays, name):
+    """{pass: (before, run)} of one variant."""
+    tensors = [layout(a, name == "channels_last") for a in arrays]
+    return sgd(layer, tensors, name == "fused") if layer["op"] == "sgd" else LAYERS[layer["op"]](layer, tensors)
+
+
+def watching():
+    """Eager operators compile nothing."""
+    return contextlib.nullcontext(SimpleNamespace(compiled=0))
 
 
 def conv2d(layer, tensors):
@@ -27,7 +46,7 @@ def conv2d(layer, tensors):
 
 
 def sgd(layer, tensors, fused=False):
-    """The update of every parameter; where layouts differ elsewhere, here PyTorch's default and its fused=True do."""
+    """The update of every parameter, velocities there already."""
     parameters = [torch.nn.Parameter(t.clone()) for t in tensors]
     optimizer = torch.optim.SGD(parameters, 1e-3, 0.9, weight_decay=1e-4, fused=fused or None)
     for parameter, tensor in zip(parameters, tensors):
@@ -68,7 +87,6 @@ def _op(function, tensors):
 
 LAYERS = {
     "conv2d": conv2d,
-    "sgd": sgd,
     "batch_norm": batch_norm,
     "batch_norm_relu": batch_norm,
     "batch_norm_add_relu": batch_norm,
