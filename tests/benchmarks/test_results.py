@@ -217,9 +217,5 @@ def test_a_worker_that_cannot_start_says_why():
 
 
 def test_a_worker_that_dies_is_noticed():
-<<<<<<< HEAD
-    with pytest.raises(BenchmarkError, match="ended with status 7"):
-=======
     with pytest.raises(BenchmarkError, match="mortal: its process ended with status 7"):
->>>>>>> bench
         Worker("mortal", "os:_exit", {"status": 7}, 1)
