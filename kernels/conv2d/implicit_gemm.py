@@ -222,8 +222,10 @@ def _pack_filters(gy, segments, step, to, columns, table, packed):
             at, count = segments[s, 1] + to + first, segments[s, 2]
             target, source = panel.ctypes.data + q * wide * size, gy.ctypes.data + at * size
             if left < wide:
-                for i in range(count * wide):
-                    panel[q * wide + i] = flat[at + i // wide * step + i % wide] if i % wide < left else 0
+                for i in range(count):
+                    target_row, source_row = panel[(q + i) * wide:(q + i + 1) * wide], flat[at + i * step:][:left]
+                    for k in range(wide):
+                        target_row[k] = source_row[k] if k < left else 0
             elif vectors == 1:
                 _copy_one(target, source, step, count, gy)
             elif vectors == 2:
@@ -242,8 +244,10 @@ def _pack_taps(x, segments, step, shift, left, packed):
         if left >= TAPS:
             _copy_taps(packed.ctypes.data + q * TAPS * size, x.ctypes.data + at * size, step, length, x)
         else:
-            for i in range(length * TAPS):
-                packed[q * TAPS + i] = flat[at + i // TAPS * step + min(i % TAPS, left - 1)]
+            for p in range(length):
+                target, source = packed[(q + p) * TAPS:(q + p + 1) * TAPS], flat[at + p * step:][:left]
+                for i in range(TAPS):
+                    target[i] = source[min(i, left - 1)]
         q += length
 
 
