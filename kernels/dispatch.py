@@ -12,7 +12,7 @@ import types
 
 import numpy as np
 
-from kernels import memory, threads
+from kernels import device, memory, threads
 from kernels.errors import BackendError, DTypeError, ShapeError
 
 _NOTHING = types.MappingProxyType({})
@@ -33,6 +33,8 @@ class Room:
         """Run `function` on the pinned or the best rung. Arrays are copied to C order here if they are not in it."""
         args = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args]
         _check_dtypes(f"{self.name}.{function}", args)
+        if device.place(f"{self.name}.{function}", args) == "cuda":
+            return device.call_room(self.name, function, args)
         name = _pinned.get().get(self.name) or self.best(function, *args)
         memory.keep_pages()
         values = sum(a.size for a in args if isinstance(a, np.ndarray))
@@ -44,7 +46,7 @@ class Room:
 
 
 def _check_dtypes(what, args):
-    found = {a.dtype.name for a in args if isinstance(a, np.ndarray) and a.dtype.kind not in "iub"}
+    found = {a.dtype.name for a in args if isinstance(a, np.ndarray | device.DeviceArray) and a.dtype.kind not in "iub"}
     if len(found) > 1:
         raise DTypeError(f"{what}: the arrays have dtypes {', '.join(sorted(found))}; convert them to one dtype first")
     if not found <= {"float32", "float64"}:

@@ -17,7 +17,7 @@ ARROWS = {
     "kernels": {"kernels"},
     "minicnn.errors": {"kernels.errors"},
     "minicnn.random": {"minicnn.errors"},
-    "minicnn.autograd": {"minicnn.errors"},
+    "minicnn.autograd": {"kernels", "minicnn.errors"},
     "minicnn.ops": {"kernels", "minicnn.autograd", "minicnn.errors", "minicnn.random", "minicnn.ops", "minicnn"},
     "minicnn.nn": {"kernels", "minicnn.autograd", "minicnn.errors", "minicnn.random", "minicnn.ops", "minicnn.nn", "minicnn"},
     "minicnn.optim": {"kernels", "minicnn.errors", "minicnn.optim"},

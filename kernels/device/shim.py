@@ -1,0 +1,75 @@
+"""The one module that imports numba.cuda: a successor is swapped in by changing that line.
+
+SIMULATED is true under NUMBA_ENABLE_CUDASIM=1, where Python threads play the threads of a block, one block after the other:
+slow, so the blocks are small there. Everything that depends on the size of a block reads it from here.
+"""
+
+import os
+
+os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")     # small arrays are no mistake
+
+from numba import config, cuda  # noqa: E402
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+THREADS = 8 if SIMULATED else 256       # of a block; a power of two, for the trees of sums
+kernel = cuda.jit if SIMULATED else cuda.jit(cache=True)
+device_function = cuda.jit(device=True)
+
+_tracing = []       # a list of (kernel, arguments) inside `Tracing`, the last one counts
+
+
+def why_not():
+    """None if kernels can run here, else a sentence that says why not."""
+    if SIMULATED or _tracing:
+        return None
+    if cuda.is_available():
+        return None
+    error = cuda.cuda_error()
+    return f"no NVIDIA GPU or driver was found ({error if error else 'numba.cuda sees no device'}); install NVIDIA's driver"
+
+
+def launch(function, grid, block, *args):
+    """Start a kernel on the default stream. An empty grid starts nothing."""
+    if isinstance(grid, int):
+        grid = (grid,)
+    if 0 in grid:
+        return
+    flat = [a.flat if hasattr(a, "flat") and hasattr(a, "storage") else a for a in args]
+    if _tracing:
+        _tracing[-1].append((function, flat))
+    else:
+        function[grid, block](*flat)
+
+
+def launch_flat(function, count, *args):
+    """One thread for each of `count` elements."""
+    launch(function, -(-count // THREADS), THREADS, *args)
+
+
+def launch_planes(function, planes, pixels, *args):
+    """One thread for each pixel of each plane: threads along x walk pixels, along y planes.
+
+    Small planes share a block, so that few of its threads idle: 7 x 7 pixels take 64 threads by 4 planes.
+    """
+    wide = min(THREADS, 1 << max(0, pixels - 1).bit_length())
+    high = THREADS // wide
+    launch(function, (-(-planes // high), -(-pixels // wide)) if pixels else 0, (wide, high), *args)
+
+
+class Tracing:
+    """Inside this with-block nothing runs: kernels that would be launched are listed with their arguments.
+
+    Arrays then lie in host memory, so that this needs no GPU: it is how every kernel is found for compilation to PTX.
+    """
+
+    def __enter__(self):
+        _tracing.append([])
+        return _tracing[-1]
+
+    def __exit__(self, *_):
+        _tracing.pop()
+
+
+def is_tracing():
+    """Whether launches are only listed."""
+    return bool(_tracing)
