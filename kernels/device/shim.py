@@ -13,7 +13,7 @@ from numba import config, cuda  # noqa: E402
 SIMULATED = bool(config.ENABLE_CUDASIM)
 THREADS = 8 if SIMULATED else 256       # of a block; a power of two, for the trees of sums
 kernel = cuda.jit if SIMULATED else cuda.jit(cache=True)
-device_function = cuda.jit(device=True)
+device_function = cuda.jit(device=True, inline="always")     # into the kernel itself: no call, and one compilation
 
 _tracing = []       # a list of (kernel, arguments) inside `Tracing`, the last one counts
 

@@ -70,3 +70,22 @@ def _finish(partial, chunks, out, R):
         for c in range(chunks):
             total += partial[r * chunks + c]
         out[r] = total
+
+
+def layers(x):
+    """(…): the sum over the first axis of x, in order; x itself, less that axis, where it has one layer."""
+    if x.shape[0] == 1:
+        return x.reshape(x.shape[1:])
+    out = DeviceArray(x.shape[1:], x.dtype)
+    launch_flat(_layers, out.size, x, x.shape[0], out, out.size)
+    return out
+
+
+@kernel
+def _layers(x, layers, out, count):
+    i = cuda.grid(1)
+    if i < count:
+        total = 0.0
+        for layer in range(layers):
+            total += x[layer * count + i]
+        out[i] = total
