@@ -28,14 +28,15 @@ from kernels.device.array import DeviceArray, same_dtype
 from kernels.device.shim import SIMULATED, cuda, device_function, kernel, launch
 from kernels.errors import BackendError
 
-SIDE, DEPTH, COLUMNS = (2, 2, 2) if SIMULATED else (16, 8, 8)
-ROWS = (1, 2) if SIMULATED else (1, 2, 4, 8)
+SIDE, DEPTH, COLUMNS = (4, 4, 4) if SIMULATED else (16, 8, 8)
+ROWS = (1, 4) if SIMULATED else (1, 2, 4, 8)
 RUN = 4                                     # rows or columns that lie side by side in shared memory
 ALIGN = None if SIMULATED else 16           # bytes: what an instruction needs that reads a run of four
 PAD = 4                                     # keeps runs aligned, and spreads a column of a slice over the memory banks
 WIDE = SIDE * COLUMNS
 LOADS = DEPTH * COLUMNS // SIDE             # numbers of b's slice that one thread fetches
 BLOCKS = 4 if SIMULATED else 256            # tiles below which Q is cut
+SLICES = 1 if SIMULATED else 8              # of a chunk, at least
 WORTH = (0.4, 0.6, 0.85, 1.0)               # of a tile of so many rows, relative to the largest: a guess, not measured
 
 
@@ -51,7 +52,7 @@ def cut(length, size):
 
 def chunks_of(Q, tiles):
     """(length of a chunk of Q, how many): one, unless there are few tiles. Depends on the sizes alone."""
-    wanted = max(1, min(BLOCKS // max(tiles, 1), Q // (8 * DEPTH)))
+    wanted = max(1, min(BLOCKS // max(tiles, 1), Q // (SLICES * DEPTH)))
     chunk = cut(cut(max(Q, 1), wanted), DEPTH) * DEPTH
     return chunk, cut(max(Q, 1), chunk)
 
