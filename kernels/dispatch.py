@@ -12,13 +12,19 @@ import types
 
 import numpy as np
 
-from kernels import device, memory, threads
+from kernels import device, layout, memory, threads
 from kernels.errors import BackendError, DTypeError, ShapeError
 
 _NOTHING = types.MappingProxyType({})
 _pinned = contextvars.ContextVar("pinned", default=_NOTHING)
 ROOMS = {}
 FEW = 16384         # values: below this, waking a second thread takes longer than it saves
+
+
+def by_order(function, *args):
+    """The rung for rooms that have one for each order: "channels_last" if one of the images is in that order, else "cpu"."""
+    images = (a for a in args if isinstance(a, np.ndarray))
+    return "channels_last" if any(layout.prefers_channels_last(a) for a in images) else "cpu"
 
 
 class Room:
@@ -30,15 +36,18 @@ class Room:
         ROOMS[name] = self
 
     def call(self, function, *args):
-        """Run `function` on the pinned or the best rung. Arrays are copied to C order here if they are not in it."""
-        args = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args]
+        """Run `function` on the pinned or the best rung. Arrays are copied to C order here if they are not in it, unless the
+        rung says with ANY_ORDER that it puts them in the order it wants itself."""
         _check_dtypes(f"{self.name}.{function}", args)
         if device.place(f"{self.name}.{function}", args) == "cuda":
             return device.call_room(self.name, function, args)
         name = _pinned.get().get(self.name) or self.best(function, *args)
+        rung = self.rung(name)
+        if not getattr(rung, "ANY_ORDER", False):
+            args = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args]
         memory.keep_pages()
         values = sum(a.size for a in args if isinstance(a, np.ndarray))
-        return threads.call(getattr(self.rung(name), function), *args, alone=values < FEW)
+        return threads.call(getattr(rung, function), *args, alone=values < FEW)
 
     def rung(self, name):
         """The module of one rung."""

@@ -14,7 +14,9 @@ from kernels.errors import BackendError
 
 # Idle OpenMP threads sleep instead of spinning: spinning ones take the cores from NumPy's BLAS and from other processes,
 # and ResNet-20 then trains several times slower. A program that sets OMP_WAIT_POLICY itself keeps its choice.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# But they spin for a tenth of a millisecond first: kernels follow each other within that, and waking a sleeper costs as much.
+if os.environ.setdefault("OMP_WAIT_POLICY", "passive") == "passive":
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 _lock = threading.RLock()
 _state = {"layer": None, "forked": False}

@@ -12,6 +12,7 @@ import time
 import numpy as np
 
 from kernels import device
+from kernels.activation import add
 from minicnn.errors import DTypeError, GraphError, ShapeError
 
 FLOATS = (np.float32, np.float64)
@@ -183,7 +184,7 @@ class Tensor:
         for tensor in _outputs_first(self):
             gy = gradients.pop(id(tensor))
             if tensor._creator is None:
-                tensor.grad = gy if tensor.grad is None else tensor.grad + gy
+                tensor.grad = gy if tensor.grad is None else add(tensor.grad, gy)
             else:
                 _step_back(tensor, gy, gradients)
 
@@ -251,7 +252,7 @@ def _step_back(tensor, gy, gradients):
             if x._creator is None and any(np.may_share_memory(g, other) for other in taken):
                 g = g.copy()
             taken.append(g)
-            gradients[id(x)] = gradients[id(x)] + g if id(x) in gradients else g
+            gradients[id(x)] = add(gradients[id(x)], g) if id(x) in gradients else g
     if _mode.observers:
         notify("backward", op, gy, results, seconds)
 

@@ -160,6 +160,15 @@ def _evaluate(x, w, b):
     return ops.batch_norm(x, mean, var, w, b)
 
 
+def _norm_relu(x, w, b, add=None):
+    return ops.batch_norm_relu(x, None, None, w, b, training=True, add=add)
+
+
+def _evaluate_relu(x, w, b, add=None):
+    mean, var = (device.to(np.linspace(*ends, x.shape[1]).astype(x.dtype), x.device) for ends in ((-1, 1), (0.5, 3)))
+    return ops.batch_norm_relu(x, mean, var, w, b, add=add)
+
+
 def _labels(n, k):
     return (np.arange(n) * 2 + 1) % k
 
@@ -182,6 +191,8 @@ CASES = [
          ((3, 2, 5, 4), (70, 2, 3, 3)), lambda x, w: conv2d_oracle(x, w, pad=((1, 1), (1, 1))), "conv2d"),
     Case("conv2d same", "Conv2d", lambda x, w: ops.conv2d(x, w, padding="same"), ((1, 2, 5, 7), (3, 2, 4, 3)),
          lambda x, w: conv2d_oracle(x, w, pad=((1, 2), (1, 1))), "conv2d"),
+    Case("conv2d_relu", "Conv2dReLU", lambda x, w, b: ops.conv2d_relu(x, w, b, 2, 1), ((2, 3, 6, 5), (4, 3, 3, 2), (4,)),
+         lambda x, w, b: np.maximum(conv2d_oracle(x, w, b, (2, 2), ((1, 1), (1, 1))), 0), "conv2d"),
     Case("max_pool2d", "MaxPool2d", lambda x: ops.max_pool2d(x, (3, 2), 2, (1, 0), 1, True), ((2, 3, 6, 7),),
          lambda x: pool_oracle(x, (3, 2), (2, 2), (1, 0), (4, 4), lambda v, _: max(v)), "pool2d",
          pool_examples("max"), distinct),
@@ -202,6 +213,14 @@ CASES = [
     Case("batch_norm in evaluation", "BatchNorm", _evaluate, ((3, 2, 4, 5), (2,), (2,)),
          lambda x, w, b: batch_norm_oracle(x, w, b, (-1, 1), (0.5, 3)), "batch_norm",
          image_shapes().map(lambda s: (_evaluate, [s, (s[1],), (s[1],)]))),
+    Case("batch_norm_relu in training", "BatchNormReLU", _norm_relu, ((3, 2, 4, 5), (2,), (2,)),
+         lambda x, w, b: np.maximum(batch_norm_oracle(x, w, b), 0), "batch_norm",
+         image_shapes(2).map(lambda s: (_norm_relu, [s, (s[1],), (s[1],)]))),
+    Case("batch_norm_relu with a shortcut", "BatchNormReLU", _norm_relu, ((3, 2, 4, 5), (2,), (2,), (3, 2, 4, 5)),
+         lambda x, w, b, add: np.maximum(batch_norm_oracle(x, w, b) + add, 0), "batch_norm",
+         image_shapes(2).map(lambda s: (_norm_relu, [s, (s[1],), (s[1],), s]))),
+    Case("batch_norm_relu in evaluation", "BatchNormReLU", _evaluate_relu, ((3, 2, 4, 5), (2,), (2,), (3, 2, 4, 5)),
+         lambda x, w, b, add: np.maximum(batch_norm_oracle(x, w, b, (-1, 1), (0.5, 3)) + add, 0), "batch_norm"),
     Case("local_response_norm", "LocalResponseNorm", lambda x: ops.local_response_norm(x, 5, 1.0, 0.75, 1.0),
          ((2, 7, 3, 4),), lambda x: lrn_oracle(x, 5, 1.0, 0.75, 1.0), "lrn",
          st.tuples(image_shapes(), st.integers(1, 6)).map(

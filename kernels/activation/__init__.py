@@ -1,4 +1,4 @@
-"""Rectified linear units: y = max(x, 0), elementwise on any shape. NaN stays NaN.
+"""Rectified linear units, y = max(x, 0), elementwise on any shape; NaN stays NaN. And the sum of two arrays.
 
 Source: Nair and Hinton 2010; in convolutional networks Krizhevsky et al. 2012, section 3.1.
 """
@@ -17,3 +17,9 @@ def relu_backward(gy, y):
     """gx = gy where y > 0, else 0: the subgradient at the kink is 0."""
     expect_shape("relu: gy", gy, y.shape)
     return room.call("relu_backward", gy, y)
+
+
+def add(a, b):
+    """y = a + b for arrays of one shape: a residual sum, and gradients that meet."""
+    expect_shape("add: b", b, a.shape)
+    return room.call("add", a, b)

@@ -1,30 +1,60 @@
-"""The rectifier as one parallel pass."""
+"""The rectifier as one parallel pass over the values as they lie in memory, whatever the order of the axes."""
 
-import numpy as np
 from numba import njit, prange
+
+from kernels import layout
+
+ANY_ORDER = True
+CHUNK = 1 << 14         # values to a task
 
 
 def relu_forward(x):
     """See the room."""
-    y = np.empty_like(x)
-    _relu(x.reshape(-1), y.reshape(-1))
+    (x,) = layout.same_order(x)
+    y = layout.empty_like(x)
+    _relu(layout.flat(x), layout.flat(y))
     return y
 
 
 def relu_backward(gy, y):
     """See the room."""
-    gx = np.empty_like(gy)
-    _relu_backward(gy.reshape(-1), y.reshape(-1), gx.reshape(-1))
+    gy, y = layout.same_order(gy, y)
+    gx = layout.empty_like(gy)
+    _relu_backward(layout.flat(gy), layout.flat(y), layout.flat(gx))
     return gx
+
+
+def add(a, b):
+    """See the room."""
+    a, b = layout.same_order(a, b)
+    y = layout.empty_like(a)
+    _add(layout.flat(a), layout.flat(b), layout.flat(y))
+    return y
 
 
 @njit(cache=True, parallel=True)
 def _relu(x, y):
-    for i in prange(x.size):
-        y[i] = x.dtype.type(0) if x[i] < 0 else x[i]
+    zero = x.dtype.type(0)
+    for task in prange((x.size + CHUNK - 1) // CHUNK):
+        a, b = x[task * CHUNK:(task + 1) * CHUNK], y[task * CHUNK:(task + 1) * CHUNK]
+        for i in range(a.size):
+            b[i] = zero if a[i] < 0 else a[i]
 
 
 @njit(cache=True, parallel=True)
 def _relu_backward(gy, y, gx):
-    for i in prange(y.size):
-        gx[i] = gy.dtype.type(0) if y[i] <= 0 else gy[i]
+    zero = gy.dtype.type(0)
+    for task in prange((y.size + CHUNK - 1) // CHUNK):
+        some = slice(task * CHUNK, (task + 1) * CHUNK)
+        g, a, out = gy[some], y[some], gx[some]
+        for i in range(a.size):
+            out[i] = zero if a[i] <= 0 else g[i]
+
+
+@njit(cache=True, parallel=True)
+def _add(a, b, y):
+    for task in prange((y.size + CHUNK - 1) // CHUNK):
+        some = slice(task * CHUNK, (task + 1) * CHUNK)
+        u, v, out = a[some], b[some], y[some]
+        for i in range(u.size):
+            out[i] = u[i] + v[i]

@@ -11,3 +11,8 @@ def relu_forward(x):
 def relu_backward(gy, y):
     """gx = gy · [y > 0]; a NaN in y lets gy through, so that it is seen"""
     return np.where(y <= 0, 0, gy).astype(gy.dtype)
+
+
+def add(a, b):
+    """y = a + b"""
+    return a + b

@@ -8,10 +8,10 @@ are constants. Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.
 
 import numpy as np
 
-from kernels.dispatch import Room, expect_rank, expect_shape
+from kernels.dispatch import Room, by_order, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
-room = Room("batch_norm", ["reference", "cpu"])
+room = Room("batch_norm", ["reference", "cpu", "channels_last"], by_order)
 
 
 def statistics(x):
@@ -22,24 +22,39 @@ def statistics(x):
     return room.call("statistics", x)
 
 
-def normalize(x, mean, var, weight, bias, eps):
-    """y (N, C, H, W); see the module for the formula. weight None is 1, bias None is 0."""
+def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
+    """y (N, C, H, W); see the module for the formula. weight None is 1, bias None is 0.
+
+    In the same pass: add (N, C, H, W) is added to y (a shortcut), and with relu what is below 0 becomes 0.
+    """
     weight, bias = _check(x, mean, var, weight, bias)
-    return room.call("normalize", x, mean, var, weight, bias, eps)
+    expect_shape("batch_norm: add", add, x.shape)
+    return room.call("normalize", x, mean, var, weight, bias, eps, add, bool(relu))
 
 
-def backward(gy, x, mean, var, weight, eps, batch_statistics):
-    """(gx, gweight, gbias). batch_statistics: mean and var came from x (training), so the gradient goes through them."""
-    weight, _ = _check(x, mean, var, weight, None)
+def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
+    """(gx, gweight, gbias). batch_statistics: mean and var came from x (training), so the gradient goes through them.
+
+    relu_bias: the bias, where normalize was called with relu and without add: gy then passes where y was above 0.
+    """
+    weight, relu_bias = _check(x, mean, var, weight, relu_bias, optional=True)
     expect_shape("batch_norm: gy", gy, x.shape)
-    return room.call("backward", gy, x, mean, var, weight, eps, bool(batch_statistics))
+    return room.call("backward", gy, x, mean, var, weight, eps, bool(batch_statistics), relu_bias)
 
 
-def _check(x, mean, var, weight, bias):
+def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
+    """(gx, gweight, gbias, gadd), where normalize was called with add and relu and gave y."""
+    weight, _ = _check(x, mean, var, weight, None)
+    for name, array in (("gy", gy), ("y", y)):
+        expect_shape(f"batch_norm: {name}", array, x.shape)
+    return room.call("add_relu_backward", gy, y, x, mean, var, weight, eps, bool(batch_statistics))
+
+
+def _check(x, mean, var, weight, bias, optional=False):
     expect_rank("batch_norm: x", x, "(N, C, H, W)")
     C = x.shape[1]
     weight = np.ones_like(x, shape=C) if weight is None else weight
-    bias = np.zeros_like(x, shape=C) if bias is None else bias
+    bias = np.zeros_like(x, shape=C) if bias is None and not optional else bias
     for name, array in (("mean", mean), ("var", var), ("weight", weight), ("bias", bias)):
         expect_shape(f"batch_norm: {name}", array, (C,))
     return weight, bias

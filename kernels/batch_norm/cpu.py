@@ -10,6 +10,8 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from kernels.activation.cpu import relu_backward
+
 FAST = {"reassoc", "contract"}      # a fixed cut of each sum into vector lanes; NaN and infinity survive
 
 
@@ -20,20 +22,30 @@ def statistics(x):
     return mean, var
 
 
-def normalize(x, mean, var, weight, bias, eps):
+def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     """See the room."""
     y = np.empty_like(x)
     _normalize(_flat(x), mean, var, weight, bias, eps, _flat(y))
-    return y
+    if add is not None:
+        y += add
+    return np.maximum(y, 0, out=y) if relu else y
 
 
-def backward(gy, x, mean, var, weight, eps, batch_statistics):
+def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
     """See the room, and the reference for the formula."""
+    if relu_bias is not None:
+        gy = relu_backward(gy, normalize(x, mean, var, weight, relu_bias, eps))
     gx, gweight, gbias = np.empty_like(x), np.empty_like(mean), np.empty_like(mean)
     _sums(_flat(gy), _flat(x), mean, var, eps, gweight, gbias)
     _input_gradient(_flat(gy), _flat(x), mean, var, weight, eps,
                     (gweight, gbias) if batch_statistics else (np.zeros_like(mean), np.zeros_like(mean)), _flat(gx))
     return gx, gweight, gbias
+
+
+def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
+    """See the room."""
+    gadd = relu_backward(gy, y)
+    return *backward(gadd, x, mean, var, weight, eps, batch_statistics), gadd
 
 
 def _flat(x):

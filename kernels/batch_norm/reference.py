@@ -10,24 +10,35 @@ def statistics(x):
     return x.mean(AXES), x.var(AXES)
 
 
-def normalize(x, mean, var, weight, bias, eps):
-    """y = weight · xhat + bias"""
-    return _wide(weight) * _xhat(x, mean, var, eps) + _wide(bias)
+def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
+    """y = weight · xhat + bias (+ add), (and no less than 0)"""
+    y = _wide(weight) * _xhat(x, mean, var, eps) + _wide(bias)
+    y = y if add is None else y + add
+    return np.maximum(y, 0) if relu else y
 
 
-def backward(gy, x, mean, var, weight, eps, batch_statistics):
+def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
     """gbias = Σ gy, gweight = Σ gy·xhat, and
 
         gx = weight / sqrt(var + eps) · (gy - mean(gy) - xhat · mean(gy · xhat))
 
-    where the two means are there in training only: the shares that flow through mean and var.
+    where the two means are there in training only: the shares that flow through mean and var. Behind a ReLU gy is first
+    made 0 where y was not above 0.
     """
     xhat = _xhat(x, mean, var, eps)
+    if relu_bias is not None:
+        gy = np.where(_wide(weight) * xhat + _wide(relu_bias) <= 0, 0, gy).astype(gy.dtype)
     gbias, gweight = gy.sum(AXES), (gy * xhat).sum(AXES)
     through = gy
     if batch_statistics:
         through = gy - _wide(gy.mean(AXES)) - xhat * _wide((gy * xhat).mean(AXES))
     return _wide(weight / np.sqrt(var + eps)) * through, gweight, gbias
+
+
+def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
+    """gadd = gy where y > 0, else 0; the rest is backward of that"""
+    gadd = np.where(y <= 0, 0, gy).astype(gy.dtype)
+    return *backward(gadd, x, mean, var, weight, eps, batch_statistics), gadd
 
 
 def _xhat(x, mean, var, eps):

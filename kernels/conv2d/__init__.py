@@ -12,11 +12,12 @@ from kernels.errors import ShapeError
 room = Room("conv2d", ["reference", "im2col", "implicit_gemm"])
 
 
-def forward(x, weight, bias, window, groups=1):
-    """y (N, K, OH, OW); see the module for the formula. Padding reads as zeros. Raises ShapeError, DTypeError."""
+def forward(x, weight, bias, window, groups=1, relu=False):
+    """y (N, K, OH, OW); see the module for the formula. Padding reads as zeros; with relu what is below 0 becomes 0, in the
+    same pass. Raises ShapeError, DTypeError."""
     _check(x, weight, window, groups)
     expect_shape("conv2d: bias", bias, weight.shape[:1])
-    return room.call("forward", x, weight, bias, window, groups)
+    return room.call("forward", x, weight, bias, window, groups, bool(relu))
 
 
 def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):

@@ -17,7 +17,7 @@ from kernels.gemm.matmul import ROWS, multiply, pack, pack_into
 PARTS = 16      # of the batch: each sums its images in order, so that results are the same for any number of threads
 
 
-def forward(x, weight, bias, window, groups=1):
+def forward(x, weight, bias, window, groups=1, relu=False):
     """y = W @ im2col(x) + bias. See the room for shapes."""
     K = weight.shape[0]
     OH, OW = window.output_size(*x.shape[2:])
@@ -25,7 +25,7 @@ def forward(x, weight, bias, window, groups=1):
     _forward(x, weight.reshape(groups, K // groups, -1), window, y)
     if bias is not None:
         add_bias(y, bias)
-    return y
+    return np.maximum(y, 0, out=y) if relu else y
 
 
 def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):

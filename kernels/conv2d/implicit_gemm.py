@@ -1,277 +1,286 @@
 """Convolution as a matrix product whose column matrix is never written.
 
-im2col writes all columns to memory and reads them back for the product. But the row of that matrix that belongs to one tap
-is the padded image itself, read from the tap's offset on (kernels.conv2d.columns), so the micro-kernel of kernels.gemm can
-fetch its columns from the image. Three products, all in float32 or float64, any stride, padding, dilation and groups:
+im2col writes all columns to memory and reads them back for the product. With the channels of a pixel side by side in memory
+(kernels.layout) that is not needed: what tap (r, s) shows to an output pixel is one run of values, x's channels at another
+pixel. The micro-kernel takes the addresses of a few pixels and walks over the taps by shifts that are the same for all of
+them (kernels.conv2d.classes: at the borders other pixels, other taps, so that no padding exists at all). Three products:
 
-    forward           y[k, q]    = Σ_t W[k, t] · X[t, q]            t = (c, r, s), q = (n, i, j)
-    data gradient     gx[c, q]   = Σ_t Wᵀ[c, t] · GY[t, q]          t = (k, r, s), one product for each phase of the stride
-    weight gradient   gW[t, k]   = Σ_q X[t, q] · GYᵀ[q, k]
+    forward           y[q, k]    = Σ_t X[q, t] · W[t, k]            q = (n, i, j), t = (r, s, c)
+    data gradient     gx[q, c]   = Σ_t GY[q, t] · Wᵀ[t, c]          q = (n, h, w), t = (r, s, k): the taps that saw q
+    weight gradient   gW[t, k]   = Σ_q Xᵀ[t, q] · GY[q, k]
 
-X[t, q] is the pixel that tap t shows to output pixel q. The data gradient is a forward pass over gy: image pixel h was seen
-by output i through tap r if h + pad = i·stride + r·dilation. Pixels with the same h mod stride (a phase) are seen through
-the same taps, at steps of one in i, so that each phase is a dense product with its share of the filter.
-
-Each task owns a block of pixels and filters (forward, data gradient) or of taps (weight gradient) and sums in a fixed order:
-results do not depend on the number of threads. Sources: the blocking of Goto and van de Geijn 2008; gathering columns
-block by block, Chetlur et al. 2014, "cuDNN", section 3.
+Each task owns some pixels (forward, data gradient) or some filters and a fixed share of the pixels (weight gradient) and sums
+in a fixed order: results do not depend on the number of threads. Groups with few filters are multiplied as one with zeros
+between them; a NaN in one of them then shows in its neighbours. Sources: the blocking of Goto and van de Geijn 2008; taps by
+address, Dukhan 2019, "The indirect convolution algorithm".
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from kernels.conv2d.bias import sum_pixels
-from kernels.conv2d.columns import columns, runs_of, targets_of
-from kernels.gemm.micro import copy_plus, correlation_tile, lanes, product_tile, registers, vector_copy
+from kernels import layout
+from kernels.conv2d.classes import forward_classes, gradient_classes
+from kernels.conv2d.packing import ROWS, merged, pack, panels
+from kernels.gemm.micro import lanes, registers, rows_tile
 
-WIDE = registers()[1] == 32     # 32 vector registers hold a tile twice as high
-ROWS = 8 if WIDE else 4         # filters to a tile of the forward product; it is 3 vectors of pixels wide
-TAPS = 12 if WIDE else 6        # taps to a tile of the weight gradient; it is 2 vectors of filters wide
-DEPTH = 144                     # taps to a block: 24 pixels of 144 taps are 14 KB, half of the first cache
-PANELS = 8                      # panels of pixels to a task
-FILTERS = 512                   # filters to a task: their sums over 8 panels stay in the second cache
-PIXELS = 384                    # pixels to a block of the weight gradient
 VECTOR = registers()[0]         # bytes
-_product, _correlation = product_tile(ROWS, 3, VECTOR), correlation_tile(TAPS, 2, VECTOR)
-_copy, _copy_plus = vector_copy(VECTOR), copy_plus(VECTOR)
+BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
+NEAR = 1 << 20                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
+TASKS = 16                      # shares of a weight gradient, at the least, that may run side by side
+PARTS = 16                      # of the pixels of a bias gradient
+ANY_ORDER = True                # arrays are put in channels-last order here
+_one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
+R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
 
-class Place(NamedTuple):
-    """Where results go: pixel (i, j) of the grid to (first_h + i·step_h, first_w + j·step_w)."""
-
-    first_h: int
-    first_w: int
-    step_h: int
-    step_w: int
-    row_pitch: int      # row length of the source
-
-
-def forward(x, weight, bias, window, groups=1):
-    """y = W · X + bias; see the module. Shapes as in the room."""
-    K = weight.shape[0]
-    y = np.empty((x.shape[0], K, *window.output_size(*x.shape[2:])), x.dtype)
-    steps = window.stride_h, window.stride_w
-    source, offsets, space, row = columns(x, steps, _taps(window), y.shape[2:], groups, K // groups, 3 * lanes(x.dtype))
-    bias = np.zeros(K, x.dtype) if bias is None else bias
-    _multiply(source, offsets, _pack_filters(weight.reshape(groups, K // groups, -1)), bias, space,
-                               Place(0, 0, 1, 1, row), get_num_threads(), _flat_if(y, space))
+def forward(x, weight, bias, window, groups=1, relu=False):
+    """y = X · W + bias; see the module. Shapes as in the room."""
+    x, out = layout.channels_last(x), window.output_size(*x.shape[2:])
+    y = layout.empty((x.shape[0], weight.shape[0], *out), x.dtype)
+    packed, columns, depth, G = pack(weight, groups)
+    classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), out, layout.pitch(y))
+    _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
+              (columns, depth, get_num_threads(), int(relu)), layout.rows(y))
     return y
 
 
 def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
     """(gx, gW, gbias); see the module. Shapes as in the room."""
+    x, gy = layout.channels_last(x), layout.channels_last(gy)
     return (_input_gradient(gy, x.shape, weight, window, groups) if needs[0] else None,
             _weight_gradient(gy, x, weight.shape, window, groups) if needs[1] else None,
-            sum_pixels(gy) if needs[2] else None)
+            sum_rows(gy) if needs[2] else None)
 
 
 def _input_gradient(gy, shape, weight, window, groups):
-    """One product for each phase (a, b) of the stride: pixels h = a, a + stride, … see the same taps."""
-    K, Cg, R, S = weight.shape
-    gx, zeros = np.empty(shape, gy.dtype), np.zeros(shape[1], gy.dtype)
-    w = weight.reshape(groups, K // groups, Cg, R, S).transpose(0, 2, 1, 3, 4)      # (G, C/G, K/G, R, S)
-    for a in range(min(window.stride_h, shape[2])):
-        rows = _phase(a, window.stride_h, window.top, window.dilation_h, R)
-        for b in range(min(window.stride_w, shape[3])):
-            cols = _phase(b, window.stride_w, window.left, window.dilation_w, S)
-            grid = -(-(shape[2] - a) // window.stride_h), -(-(shape[3] - b) // window.stride_w)
-            taps = [(down, across) for _, down in rows for _, across in cols]
-            if not taps:                # a stride longer than the window: nobody saw these pixels
-                gx[:, :, a::window.stride_h, b::window.stride_w] = 0
-                continue
-            dense = (window.stride_h, window.stride_w) == (1, 1)
-            source, offsets, space, row = columns(gy, (1, 1), taps, grid, groups, Cg, 3 * lanes(gy.dtype), dense)
-            part = w[..., [r for r, _ in rows], :][..., [s for s, _ in cols]]
-            place = Place(a, b, window.stride_h, window.stride_w, row)
-            _multiply(source, offsets, _pack_filters(part.reshape(groups, Cg, -1)), zeros, space, place,
-                                        get_num_threads(), _flat_if(gx, space))
+    gx = layout.empty(shape, gy.dtype)
+    packed, columns, depth, G = pack(weight, groups, transposed=True)
+    classes = gradient_classes(window, gy.shape[2:], depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
+    _multiply(layout.rows(gy), packed, _starts(None, G, columns, gy.dtype), panels(columns, gy.dtype), classes, len(gy),
+              (columns, depth, get_num_threads(), 0), layout.rows(gx))
     return gx
 
 
+def _starts(bias, G, columns, dtype):
+    """(G, vectors · lanes): what each result starts from"""
+    width = lanes(dtype)
+    starts = np.zeros((G, -(-columns // width) * width), dtype)
+    if bias is not None:
+        starts[:, :columns] = bias.reshape(G, columns)
+    return starts
+
+
+@njit(cache=True)
+def _tile(vectors, a, runs, b, c, like):
+    """One tile of the panel's width."""
+    if vectors == 1:
+        _one(a, runs, b, c, like)
+    elif vectors == 2:
+        _two(a, runs, b, c, like)
+    elif vectors == 3:
+        _three(a, runs, b, c, like)
+    else:
+        _four(a, runs, b, c, like)
+
+
+@njit(cache=True)
+def _height(vectors):
+    return R1 if vectors == 1 else R2 if vectors == 2 else R3 if vectors == 3 else R4
+
+
+@njit(cache=True)
+def _place(classes, k, first, count, places):
+    """places (2, ·): where pixels first, first + 1, … of class k read and write; behind the last the last one again."""
+    row0, rows, column0, columns = classes.table[k, 0], classes.table[k, 1], classes.table[k, 2], classes.table[k, 3]
+    n, i, j = first // (rows * columns), first // columns % rows, first % columns
+    for q in range(count):
+        places[0, q] = n * classes.source + classes.rows[row0 + i, 0] + classes.columns[column0 + j, 0]
+        places[1, q] = n * classes.target + classes.rows[row0 + i, 1] + classes.columns[column0 + j, 1]
+        j += 1
+        if j == columns:
+            i, j = i + 1, 0
+            if i == rows:
+                n, i = n + 1, 0
+    for q in range(count, places.shape[1]):
+        places[0, q], places[1, q] = places[0, count - 1], places[1, count - 1]
+
+
+@njit(cache=True)
+def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
+    """One block of pixels against one panel of filters of one group."""
+    first, vectors = panel
+    columns, shift, to, relu = sizes            # filters of the group, where its channels and its results begin
+    size, width, height = y.itemsize, VECTOR // y.itemsize, _height(vectors)
+    a, c = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size
+    start_at, left = start.ctypes.data + first * width * size, columns - first * width
+    steps, runs_at = np.arange(height) * vectors * width, (runs.ctypes.data, runs.shape[0])
+    for q in range(0, count, height):
+        reads, writes = places[0, q:].ctypes.data, places[1, q:].ctypes.data
+        if left >= vectors * width:
+            _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width), (c, writes, start_at, 0, relu), y)
+            continue
+        _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width),
+              (spare.ctypes.data, steps.ctypes.data, start_at, 0, relu), y)
+        for i in range(min(height, count - q)):
+            row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
+            for k in range(left):
+                row[k] = spare[i * vectors * width + k]
+
+
+@njit(cache=True, parallel=True)
+def _multiply(x, packed, starts, table, classes, images, sizes, y):
+    """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
+    columns, depth, workers, relu = sizes
+    groups, width = packed.shape[0], VECTOR // y.itemsize
+    firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
+    for k in range(classes.table.shape[0]):
+        firsts[k + 1] = firsts[k] + (images * classes.table[k, 1] * classes.table[k, 3] + BLOCK - 1) // BLOCK
+    taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
+    near = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
+    for worker in prange(workers):
+        places, spare = np.empty((2, BLOCK), np.int64), np.empty(1024, y.dtype)
+        for p0 in range(0, table.shape[0], near):
+            k = 0
+            for block in range(worker, firsts[-1], workers):
+                while block >= firsts[k + 1]:
+                    k += 1
+                first = (block - firsts[k]) * BLOCK
+                count = min(BLOCK, images * classes.table[k, 1] * classes.table[k, 3] - first)
+                _place(classes, k, first, count, places)
+                runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
+                for g in range(groups):
+                    for p in range(p0, min(table.shape[0], p0 + near)):
+                        some = packed[g, table[p, 0] * taps:]
+                        _block(x, some, starts[g], (table[p, 0], table[p, 1]), places, count, runs,
+                               (columns, g * depth, g * columns, relu), y, spare)
+
+
 def _weight_gradient(gy, x, shape, window, groups):
-    K = shape[0]
-    if not len(gy):
-        return np.zeros(shape, gy.dtype)
-    steps, width = (window.stride_h, window.stride_w), 2 * lanes(gy.dtype)
-    source, offsets, space, row = columns(x, steps, _taps(window), gy.shape[2:], groups, K // groups, width)
-    panels = -(-K // groups // width)
-    runs = np.empty((groups, panels, space.images, space.span, width), gy.dtype)
-    _transpose(gy, space, runs.reshape(groups, panels, len(gy), -1, width))
-    gw = np.empty((groups, K // groups, len(offsets)), gy.dtype)
-    _correlate(source, offsets, runs, space, Place(0, 0, 1, 1, row), gw)
+    K, T = shape[0], shape[2] * shape[3]
+    m = merged(groups, K // groups, gy.dtype)
+    G, columns, depth = groups // m, K // groups * m, shape[1] * m
+    table, width = panels(columns, gy.dtype), lanes(gy.dtype)
+    classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), gy.shape[2:], layout.pitch(gy))
+    tasks = G * len(table)
+    blocks = -(-gy.size // (K * BLOCK))
+    splits = max(1, min(-(-TASKS // tasks), blocks))
+    sums = np.zeros((splits, G, int(table[:, 1].sum()) * width * T * depth), gy.dtype)
+    _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, T), sums)
+    gw = np.empty((groups, K // groups, shape[1], T), gy.dtype)
+    _unpack(sums, table, m, gw)
     return gw.reshape(shape)
 
 
-def _taps(window):
-    return [(r * window.dilation_h - window.top, s * window.dilation_w - window.left)
-            for r in range(window.kernel_h) for s in range(window.kernel_w)]
-
-
-def _phase(first, stride, pad, dilation, kernel):
-    """[(tap, offset)] of the taps through which pixels first, first + stride, … are seen, and by which output."""
-    return [(tap, (first + pad - tap * dilation) // stride) for tap in range(kernel)
-            if (first + pad - tap * dilation) % stride == 0]
-
-
-def _flat_if(y, space):
-    """y with each image as one row where the product sees images so (1x1 windows)."""
-    return y.reshape(*y.shape[:2], 1, -1) if space.height == 1 and space.width == y.shape[2] * y.shape[3] else y
-
-
-def _pack_filters(w):
-    """(G, K, T) -> (G, ⌈K/ROWS⌉, T, ROWS), zeros where K ends: what the micro-kernel reads one after the other."""
-    G, K, T = w.shape
-    packed = np.zeros((G, -(-K // ROWS), T, ROWS), w.dtype)
-    _interleave(np.ascontiguousarray(w), packed)
-    return packed
-
-
-@njit(cache=True, parallel=True)
-def _interleave(w, packed):
-    G, K, T = w.shape
-    panels = packed.shape[1]
-    for task in prange(G * panels):
-        g, panel = task // panels, task % panels
-        for i in range(min(ROWS, K - panel * ROWS)):
-            for t in range(T):
-                packed[g, panel, t, i] = w[g, panel * ROWS + i, t]
-
-
-@njit(cache=True, parallel=True)
-def _transpose(gy, space, out):
-    """gy (N, K, OH, OW) -> out (G, panels, N, pixels, width): each pixel's filters side by side, zeros at junk pixels and
-    where a group's filters end."""
-    N, K, OH, OW = gy.shape
-    groups, panels, width = out.shape[0], out.shape[1], out.shape[4]
-    Kg, pitch = K // groups, space.pitch if space.height == OH else OW
-    for task in prange(groups * panels * N):
-        g, panel, n = task // (panels * N), task // N % panels, task % N
-        target, filters = out[g, panel, n], min(width, Kg - panel * width)
-        if filters < width or pitch > OW:
-            target[:] = 0
-        for i in range(OH):
-            for k in range(filters):
-                row = gy[n, g * Kg + panel * width + k, i]
-                for j in range(OW):
-                    target[i * pitch + j, k] = row[j]
+@njit(cache=True)
+def _segments(classes, k, first, count, segments):
+    """The pixels first, first + 1, … of class k as pieces of a row (of a column, where the class is one column wide) ->
+    (how many pieces, step of x along a piece); segments (·, 3): where x is read, length, first pixel of the block."""
+    row0, rows, column0, columns = classes.table[k, 0], classes.table[k, 1], classes.table[k, 2], classes.table[k, 3]
+    starts = classes.rows if columns == 1 else classes.columns
+    place0, length = (row0, rows) if columns == 1 else (column0, columns)
+    step = starts[place0 + 1, 0] - starts[place0, 0] if length > 1 else 1
+    found, q = 0, 0
+    while q < count:
+        at = first + q
+        n, i, j = at // (rows * columns), at // columns % rows, at % columns
+        segments[found, 0] = n * classes.source + classes.rows[row0 + i, 0] + classes.columns[column0 + j, 0]
+        segments[found, 1] = min(length - (i if columns == 1 else j), count - q)
+        segments[found, 2] = q
+        q += segments[found, 1]
+        found += 1
+    return found, step
 
 
 @njit(cache=True)
-def _gather(source, offsets, base, runs, rows):
-    """rows[t, q] = what tap t shows to the block's pixel q; whole vectors, so that later runs overwrite overshoots."""
-    size = rows.itemsize
-    for t in range(offsets.size):
-        for r in range(runs.shape[0]):
-            target = rows.ctypes.data + (t * rows.shape[1] + runs[r, 1]) * size
-            _copy(target, source.ctypes.data + (base + runs[r, 0] + offsets[t]) * size, runs[r, 2], rows)
+def _pack_pixels(gy, places, count, to, left, size, packed):
+    """packed[q, :] = the panel's filters of the block's pixel q, zeros where the filters end."""
+    flat = gy.reshape(-1)
+    for q in range(count):
+        source, target = flat[places[1, q] + to:][:left], packed[q * size:(q + 1) * size]
+        for k in range(left):
+            target[k] = source[k]
+        for k in range(left, size):
+            target[k] = 0
 
 
 @njit(cache=True)
-def _copy_tail(source, offsets, base, rows):
-    """The last pixels of an image that has nothing behind it, for a tile that would read on; zeros where it ends."""
-    panel = 3 * VECTOR // rows.itemsize
-    for t in range(offsets.size):
-        left = min(panel, source.size - base - offsets[t])
-        for q in range(panel):
-            rows[t, q] = source[base + offsets[t] + q] if q < left else 0
-
-
-@njit(cache=True)
-def _store(sums, bias, k0, runs, place, y):
-    """y[n, k, pixel] = sums[k, q] + bias[k], a run of pixels in a row at a time"""
-    wide, size = y.shape[2] * y.shape[3], y.itemsize
-    for k in range(bias.size):
-        for r in range(runs.shape[0]):
-            n, i, j, q, run = runs[r]
-            i, j = place.first_h + i * place.step_h, place.first_w + j * place.step_w
-            if place.step_w == 1:
-                to = ((n * y.shape[1] + k0 + k) * wide + i * y.shape[3] + j) * size
-                _copy_plus(y.ctypes.data + to, sums.ctypes.data + (k * sums.shape[1] + q) * size, run, bias[k])
-            else:
-                for m in range(run):
-                    y[n, k0 + k, i, j + m * place.step_w] = sums[k, q + m] + bias[k]
-
-
-@njit(cache=True)
-def _multiply_block(source, offsets, packed, base, p0, panels, space, scratch):
-    """sums[k, q] = Σ_t packed[k, t] · X[t, p0 + q] for one block of pixels, DEPTH taps at a time."""
-    sums, rows, runs = scratch
-    T, block, size = offsets.size, sums.shape[1], sums.itemsize
-    panel = 3 * VECTOR // size
-    local = np.arange(DEPTH) * rows.shape[1]
-    for t in range(0, T, DEPTH):
-        depth = min(DEPTH, T - t)
-        if space.gathered:
-            _gather(source, offsets[t:t + depth], base, runs, rows)
-        for i in range(panels):
-            b, table = source.ctypes.data + (base + p0 + i * panel) * size, offsets.ctypes.data + t * 8
-            if space.gathered:
-                b, table = rows.ctypes.data + i * panel * size, local.ctypes.data
-            elif space.direct and base + p0 + (i + 1) * panel + offsets[T - 1] > source.size:
-                _copy_tail(source, offsets[t:t + depth], base + p0 + i * panel, rows)
-                b, table = rows.ctypes.data, local.ctypes.data
-            for k in range(packed.shape[0]):
-                a = packed.ctypes.data + (k * T + t) * ROWS * size
-                _product(a, b, table, depth, sums.ctypes.data + (k * ROWS * block + i * panel) * size, block, t, sums)
+def _correlate_block(x, shift, segments, step, runs, packed, vectors, sums):
+    """sums[t, k] += Σ_q X[q, t] · packed[q, k] for one block of pixels: tiles of channels, every run of taps."""
+    size, height, wide = x.itemsize, _height(vectors), vectors * VECTOR // x.itemsize
+    reads, writes = np.empty(height, np.int64), np.empty(height, np.int64)
+    a, found = x.ctypes.data + shift * size, (segments.ctypes.data, segments.shape[0])
+    for run in range(runs.shape[0]):
+        for c0 in range(0, runs[run, 1], height):
+            for i in range(height):             # behind the last channel the last one again
+                c = min(c0 + i, runs[run, 1] - 1)
+                reads[i], writes[i] = runs[run, 0] + c, (runs[run, 2] + c) * wide
+            _tile(vectors, (a, reads.ctypes.data, step), found, (packed.ctypes.data, wide),
+                  (sums.ctypes.data, writes.ctypes.data, 0, sums.ctypes.data, 0), x)
 
 
 @njit(cache=True, parallel=True)
-def _multiply(source, offsets, packed, bias, space, place, workers, y):
-    """A worker has some of the tasks, each a block of pixels and of filters; see the module."""
-    panel, width = 3 * VECTOR // y.itemsize, VECTOR // y.itemsize
-    groups, Kg, block = packed.shape[0], bias.size // packed.shape[0], PANELS * panel
-    blocks, parts = -(-space.span // block), -(-packed.shape[1] * ROWS // FILTERS)
-    tasks = groups * parts * space.images * blocks
-    for worker in prange(workers):
-        sums = np.empty((min(packed.shape[1] * ROWS, FILTERS), block), y.dtype)
-        rows = np.empty((min(offsets.size, DEPTH), block + width), y.dtype)
-        pieces, stores = np.empty((block, 3), np.int64), np.empty((block, 5), np.int64)
-        for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
-            g, part = task // (parts * space.images * blocks), task // (space.images * blocks) % parts
-            n, p0 = task // blocks % space.images, task % blocks * block
-            count = min(block, space.span - p0)
-            base, first = n * space.image_stride + g * space.group_stride, g * Kg + part * FILTERS
-            found = runs_of(space, place.row_pitch, p0, count, width, pieces) if space.gathered else 0
-            some = packed[g, part * FILTERS // ROWS:(part + 1) * FILTERS // ROWS]
-            _multiply_block(source, offsets, some, base, p0, -(-count // panel), space, (sums, rows, pieces[:found]))
-            found = targets_of(space, n, p0, count, stores)
-            _store(sums, bias[first:min(g * Kg + Kg, first + FILTERS)], first, stores[:found], place, y)
+def _correlate(x, gy, table, classes, images, sizes, sums):
+    """A task is one panel of filters of one group over every splits-th block of pixels, in order."""
+    columns, depth, T = sizes
+    splits, groups, width = sums.shape[0], sums.shape[1], VECTOR // x.itemsize
+    P = table.shape[0]
+    for task in prange(splits * groups * P):
+        split, g, p = task // (groups * P), task // P % groups, task % P
+        first, vectors = table[p]
+        wide, left = vectors * width, min(columns - first * width, vectors * width)
+        own = sums[split, g, first * width * T * depth:(first + vectors) * width * T * depth]
+        places, segments = np.empty((2, BLOCK), np.int64), np.empty((BLOCK, 3), np.int64)
+        packed = np.empty(BLOCK * wide + width, x.dtype)
+        packed = packed[-packed.ctypes.data % VECTOR // x.itemsize:]
+        block = 0
+        for k in range(classes.table.shape[0]):
+            pixels = images * classes.table[k, 1] * classes.table[k, 3]
+            runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
+            for q0 in range(0, pixels, BLOCK):
+                if block % splits == split and runs.shape[0]:
+                    count = min(BLOCK, pixels - q0)
+                    _place(classes, k, q0, count, places)
+                    _pack_pixels(gy, places, count, g * columns + first * width, left, wide, packed)
+                    found, step = _segments(classes, k, q0, count, segments)
+                    _correlate_block(x, g * depth, segments[:found], step, runs, packed, vectors, own)
+                block += 1
 
 
 @njit(cache=True, parallel=True)
-def _correlate(source, offsets, gt, space, place, gw):
-    """gW: one task some taps, over all pixels and filters in a fixed order."""
-    groups, panels, T, size = gt.shape[0], gt.shape[1], offsets.size, gw.itemsize
-    filters, width = 2 * VECTOR // size, VECTOR // size
-    share = -(-min(96, max(TAPS, T // 8)) // TAPS) * TAPS
-    parts = -(-T // share)
-    blocks = -(-space.span // PIXELS)
-    length = -(-space.span // blocks)
-    for task in prange(groups * parts):
-        g, t0 = task // parts, task % parts * share
-        count = min(share, T - t0)
-        table = np.zeros(share, np.int64)
-        table[:count] = offsets[t0:t0 + count]
-        local = np.arange(share) * (length + width)
-        rows = np.zeros((share if space.gathered else 0, length + width), gw.dtype)
-        runs = np.empty((length if space.gathered else 0, 3), np.int64)
-        sums = np.zeros((panels, share, filters), gw.dtype)
-        for block in range(space.images * blocks):
-            n, p0 = block // blocks, block % blocks * length
-            depth = min(length, space.span - p0)
-            a, streams = source.ctypes.data, table.ctypes.data
-            a += (n * space.image_stride + g * space.group_stride + p0) * size
-            if space.gathered:
-                found = runs_of(space, place.row_pitch, p0, depth, width, runs)
-                _gather(source, table[:count], g * space.group_stride, runs[:found], rows)
-                a, streams = rows.ctypes.data, local.ctypes.data
-            for i in range(panels):
-                b = gt.ctypes.data + (((g * panels + i) * space.images + n) * space.span + p0) * filters * size
-                for t in range(0, count, TAPS):
-                    c = sums.ctypes.data + (i * share + t) * filters * size
-                    _correlation(a, streams + t * 8, b, depth, c, filters, 1, gw)
-        for k in range(gw.shape[1]):
-            for t in range(count):
-                gw[g, k, t0 + t] = sums[k // filters, t, k % filters]
+def _unpack(sums, table, m, gw):
+    """gw (groups, K/groups, C/groups, T): the splits added up in order, zeros between merged groups left out."""
+    splits, G, P = sums.shape[0], sums.shape[1], table.shape[0]
+    _, Kg, Cg, T = gw.shape
+    width = VECTOR // gw.itemsize
+    for task in prange(G * P):
+        G_, p = task // P, task % P
+        first, size = table[p, 0] * width, table[p, 1] * width
+        start, stop = first * T * Cg * m, (first + size) * T * Cg * m
+        for split in range(1, splits):
+            sums[0, G_, start:stop] += sums[split, G_, start:stop]
+        block = sums[0, G_, start:stop].reshape(T, m * Cg, size)
+        for j in range(min(size, Kg * m - first)):
+            g, k = (first + j) // Kg, (first + j) % Kg
+            for c in range(Cg):
+                for t in range(T):
+                    gw[G_ * m + g, k, c, t] = block[t, g * Cg + c, j]
+
+
+def sum_rows(gy):
+    """gy (N, K, OH, OW), channels-last -> (K,): the gradient of the bias"""
+    rows, K = layout.rows(gy), gy.shape[1]
+    parts = np.zeros((PARTS, K), np.float64)
+    _sum_rows(rows, parts)
+    return parts.sum(0).astype(gy.dtype)
+
+
+@njit(cache=True, parallel=True)
+def _sum_rows(rows, parts):
+    """parts[p] = the sum of every row of part p, in float64"""
+    P, K = parts.shape
+    for part in prange(P):
+        total = parts[part]
+        for q in range(rows.shape[0] * part // P, rows.shape[0] * (part + 1) // P):
+            row = rows[q]
+            for k in range(K):
+                total[k] += row[k]

@@ -7,7 +7,7 @@ share of the output is a product over channels. The backward pass is the same su
 import numpy as np
 
 
-def forward(x, weight, bias, window, groups=1):
+def forward(x, weight, bias, window, groups=1, relu=False):
     """y[n, k] = bias[k] + sum over r, s of weight[k, :, r, s] · tap(x, r, s)[n, :]."""
     N, _, H, W = x.shape
     K, _, R, S = weight.shape
@@ -20,7 +20,8 @@ def forward(x, weight, bias, window, groups=1):
             # (G, K/G, C/G) , (N, G, C/G, OH, OW) -> (N, G, K/G, OH, OW)
             y += np.einsum("gkc,ngcij->ngkij", w[..., r, s], padded[_tap(r, s, window, OH, OW)], optimize=True)
     y = y.reshape(N, K, OH, OW)
-    return y if bias is None else y + bias[:, None, None]
+    y = y if bias is None else y + bias[:, None, None]
+    return np.maximum(y, 0) if relu else y
 
 
 def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):

@@ -68,6 +68,28 @@ def product_tile(rows, vectors, vector_bytes):
 
 
 @functools.cache
+def rows_tile(rows, vectors, vector_bytes):
+    """An intrinsic tile(a, runs, b, c, like) over rows of A that lie anywhere, for example the pixels of a channels-last image:
+
+        C[i, j] = start[j] + Σ_runs Σ_q A_i[shift + q · a_step] · B[(first + q) · b_step + j],   i < rows, j < vectors · lanes
+
+    a = (address, table, a_step): A_i starts table[i] values behind the address. runs = (table, count): of each run the shift,
+    the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto, relu): C[i, :] is
+    stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i] behind the
+    address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0. Addresses are integers, tables addresses
+    of int64; `like` is any array of the product's dtype.
+    """
+    @intrinsic
+    def tile(typing_context, a, runs, b, c, like):
+        def codegen(context, builder, signature, arguments):
+            emit = _Tile(builder, rows, vectors, vector_bytes, _dtype(like))
+            emit.over_rows(*[cgutils.unpack_tuple(builder, argument) for argument in arguments[:4]])
+            return context.get_dummy_value()
+        return types.void(a, runs, b, c, like), codegen
+    return tile
+
+
+@functools.cache
 def correlation_tile(rows, vectors, vector_bytes):
     """An intrinsic tile(a, offsets, b, depth, c, ldc, accumulate, like): as product_tile, but with the rows of A wherever they
     lie, A[p, i] = a[offsets[i] + p], and B packed, B[p, j] = b[p · width + j]."""
@@ -153,6 +175,51 @@ class _Tile:
             at = self.builder.mul(loop.index, self.constant(self.width))
             value = self.load(self.builder.gep(source, [at]))
             self.store(value if plus is None else self.builder.fadd(value, plus), self.builder.gep(target, [at]))
+
+    def over_rows(self, a, runs, b, c):
+        """See rows_tile."""
+        builder, i64 = self.builder, ir.IntType(64)
+        (a, a_table, a_step), (runs, count), (b, b_step), (c, c_table, start, onto, relu) = a, runs, b, c
+        table = lambda address: builder.inttoptr(address, i64.as_pointer())
+        entry = lambda pointer, k: builder.load(builder.gep(pointer, [k]))
+        placed = lambda base, offsets: [builder.gep(self.pointer(base), [entry(table(offsets), self.constant(i))])
+                                        for i in range(self.rows)]
+        a_rows, b = placed(a, a_table), self.pointer(b)
+        sums = self.begin_from(start)
+        with cgutils.for_range(builder, count, intp=i64) as outer:
+            run = builder.gep(table(runs), [builder.mul(outer.index, self.constant(3))])
+            shift, length, first = (entry(run, self.constant(k)) for k in range(3))
+            with cgutils.for_range(builder, length, intp=i64) as loop:
+                at = builder.add(shift, builder.mul(loop.index, a_step))
+                b_row = builder.gep(b, [builder.mul(builder.add(first, loop.index), b_step)])
+                self.step(sums, [builder.gep(row, [at]) for row in a_rows], b_row)
+        vectors = lambda base: [[builder.gep(row, [self.constant(v * self.width)]) for v in range(self.vectors)]
+                                for row in placed(base, c_table)]
+        with builder.if_then(builder.icmp_signed("!=", onto, self.constant(0))):
+            for row, sources in zip(sums, vectors(onto)):
+                for total, source in zip(row, sources):
+                    builder.store(builder.fadd(builder.load(total), self.load(source)), total)
+        with builder.if_then(builder.icmp_signed("!=", relu, self.constant(0))):
+            zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
+            for total in (total for row in sums for total in row):
+                value = builder.load(total)
+                builder.store(builder.select(builder.fcmp_ordered("<", value, zero), zero, value), total)
+        self.targets = vectors(c)
+        self.end(sums)
+
+    def begin_from(self, start):
+        """Registers for the tile, each row with the values at the address `start`, or zeros if that is 0."""
+        builder = self.builder
+        zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
+        values = [cgutils.alloca_once_value(builder, zero) for _ in range(self.vectors)]
+        with builder.if_then(builder.icmp_signed("!=", start, self.constant(0))):
+            for v, value in enumerate(values):
+                builder.store(self.load(builder.gep(self.pointer(start), [self.constant(v * self.width)])), value)
+        sums = [[cgutils.alloca_once(builder, self.vector) for _ in range(self.vectors)] for _ in range(self.rows)]
+        for row in sums:
+            for total, value in zip(row, values):
+                builder.store(builder.load(value), total)
+        return sums
 
     def begin(self, c, ldc, accumulate):
         """Registers for the tile, with C in them or zeros; `end` stores them."""

@@ -7,10 +7,10 @@ Lin, Chen and Yan 2014, section 3.2.
 
 import numpy as np
 
-from kernels.dispatch import Room, expect_rank, expect_shape
+from kernels.dispatch import Room, by_order, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
-room = Room("pool2d", ["reference", "cpu"])
+room = Room("pool2d", ["reference", "cpu", "channels_last"], by_order)
 
 
 def max_forward(x, window):
@@ -24,14 +24,16 @@ def max_forward(x, window):
     return room.call("max_forward", x, window)
 
 
-def max_backward(gy, argmax, height, width):
+def max_backward(gy, argmax, window, height, width):
     """gx (N, C, height, width): each gy goes to the pixel its maximum came from, overlapping windows add up."""
     expect_rank("max_pool2d: gy", gy, "(N, C, OH, OW)")
     expect_shape("max_pool2d: argmax", argmax, gy.shape)
-    if argmax.dtype != np.int32 or (argmax.device == "cpu" and argmax.size and not 0 <= argmax.min() <= argmax.max() < height * width):
+    expect_shape("max_pool2d: gy", gy, (*gy.shape[:2], *window.output_size(height, width)))
+    outside = argmax.device == "cpu" and argmax.size and not 0 <= argmax.min() <= argmax.max() < height * width
+    if argmax.dtype != np.int32 or outside:
         raise ShapeError(f"max_pool2d: argmax ({argmax.dtype}) is not made of int32 indices below {height * width}; "
                          "pass what max_forward returned for this input size")
-    return room.call("max_backward", gy, argmax, height, width)
+    return room.call("max_backward", gy, argmax, window, height, width)
 
 
 def avg_forward(x, window, count_include_pad=True):

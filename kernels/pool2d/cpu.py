@@ -15,7 +15,7 @@ def max_forward(x, window):
     return y, argmax
 
 
-def max_backward(gy, argmax, height, width):
+def max_backward(gy, argmax, window, height, width):
     """See the room."""
     gx = np.empty((*gy.shape[:2], height, width), gy.dtype)
     _max_backward(gy, argmax, gx)

@@ -18,7 +18,7 @@ def max_forward(x, window):
     return y, argmax
 
 
-def max_backward(gy, argmax, height, width):
+def max_backward(gy, argmax, window, height, width):
     """gx[argmax] += gy"""
     N, C = gy.shape[:2]
     gx = np.zeros((N, C, height * width), gy.dtype)

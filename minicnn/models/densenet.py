@@ -46,15 +46,13 @@ class DenseLayer(nn.Module):
         """Concatenation, batch norm, ReLU and the first convolution; `again` leaves the running statistics alone."""
         x = ops.concat(features) if len(features) > 1 else features[0]
         if again:
-            x = ops.batch_norm(x, None, None, self.norm1.weight, self.norm1.bias, True, eps=self.norm1.eps)
-        else:
-            x = self.norm1(x)
-        return self.conv1(ops.relu(x))
+            return self.conv1(ops.batch_norm_relu(x, None, None, self.norm1.weight, self.norm1.bias, True, eps=self.norm1.eps))
+        return self.conv1(nn.norm_relu(self.norm1, x))
 
     def rest(self, x):
         """What comes behind the first convolution."""
         if self.norm2 is not None:
-            x = self.conv2(ops.relu(self.norm2(x)))
+            x = self.conv2(nn.norm_relu(self.norm2, x))
         return self.dropout(x)
 
 
@@ -87,7 +85,7 @@ class Transition(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x):
-        return ops.avg_pool2d(self.conv(ops.relu(self.norm(x))), 2)
+        return ops.avg_pool2d(self.conv(nn.norm_relu(self.norm, x)), 2)
 
 
 class DenseNet(nn.Module):

@@ -40,7 +40,7 @@ class ConvUnit(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x):
-        return ops.relu(self.bn(self.conv(x)))
+        return nn.norm_relu(self.bn, self.conv(x))
 
 
 class Fractal(nn.Module):

@@ -34,8 +34,7 @@ class BasicConv2d(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, eps=0.001) if batch_norm else None
 
     def forward(self, x):
-        x = self.conv(x)
-        return ops.relu(x if self.bn is None else self.bn(x))
+        return nn.conv_relu(self.conv, x) if self.bn is None else nn.norm_relu(self.bn, self.conv(x))
 
 
 class Inception(nn.Module):

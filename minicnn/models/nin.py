@@ -31,9 +31,9 @@ class MLPConv(nn.Module):
         self.mlp2 = nn.Conv2d(channels[1], channels[2], 1)
 
     def forward(self, x):
-        x = ops.relu(self.conv(x))
-        x = ops.relu(self.mlp1(x))
-        return ops.relu(self.mlp2(x))
+        x = nn.conv_relu(self.conv, x)
+        x = nn.conv_relu(self.mlp1, x)
+        return nn.conv_relu(self.mlp2, x)
 
 
 class NIN(nn.Module):

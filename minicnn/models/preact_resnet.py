@@ -31,8 +31,8 @@ class PreActBlock(nn.Module):
         self.shortcut = projection(in_channels, channels, stride)
 
     def residual(self, x):
-        x = self.conv1(x if self.shortcut is not None else ops.relu(self.bn1(x)))
-        return self.conv2(self.dropout(ops.relu(self.bn2(x))))
+        x = self.conv1(x if self.shortcut is not None else nn.norm_relu(self.bn1, x))
+        return self.conv2(self.dropout(nn.norm_relu(self.bn2, x)))
 
     def forward(self, x):
         return preact_output(self, x)
@@ -53,9 +53,9 @@ class PreActBottleneck(nn.Module):
         self.shortcut = projection(in_channels, 4 * channels, stride)
 
     def residual(self, x):
-        x = self.conv1(x if self.shortcut is not None else ops.relu(self.bn1(x)))
-        x = self.conv2(ops.relu(self.bn2(x)))
-        return self.conv3(ops.relu(self.bn3(x)))
+        x = self.conv1(x if self.shortcut is not None else nn.norm_relu(self.bn1, x))
+        x = self.conv2(nn.norm_relu(self.bn2, x))
+        return self.conv3(nn.norm_relu(self.bn3, x))
 
     def forward(self, x):
         return preact_output(self, x)
@@ -71,7 +71,7 @@ def preact_output(block, x):
     """shortcut + residual; a projecting block activates x once for both, so `residual` gets it activated."""
     if block.shortcut is None:
         return residual_sum(block, x, x)
-    x = ops.relu(block.bn1(x))
+    x = nn.norm_relu(block.bn1, x)
     return residual_sum(block, block.shortcut(x), x)
 
 
@@ -95,7 +95,7 @@ class PreActResNet(nn.Module):
     def forward(self, x):
         check_images(x, self, 1, "there is no pixel")
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self.fc(ops.global_avg_pool2d(ops.relu(self.bn(x))))
+        return self.fc(ops.global_avg_pool2d(nn.norm_relu(self.bn, x)))
 
 
 FACTS = {"paper": "He et al. 2016, Identity mappings in deep residual networks", "year": 2016,

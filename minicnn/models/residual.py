@@ -60,7 +60,12 @@ def residual_sum(block, shortcut, x):
         return shortcut + block.residual(x)
     if not block.training:
         return shortcut + block.residual(x) * block.survival
-    return shortcut + block.residual(x) if random.next_key() < block.survival * 2 ** 64 else shortcut
+    return shortcut + block.residual(x) if survives(block) else shortcut
+
+
+def survives(block):
+    """Draw whether a block is computed in this mini-batch; a block that always survives draws nothing."""
+    return block.survival == 1 or random.next_key() < block.survival * 2 ** 64
 
 
 def set_survival(model, last):

@@ -7,7 +7,7 @@ from minicnn import nn, ops
 from minicnn.errors import ModelError
 from minicnn.models.recipe import Recipe
 from minicnn.models.registry import Published, check_images, register
-from minicnn.models.residual import check_option, make_shortcut, make_stage, residual_sum, set_survival
+from minicnn.models.residual import check_option, make_shortcut, make_stage, residual_sum, set_survival, survives
 
 RECIPE = Recipe(
     source="He et al. 2016, section 3.4", batch_size=256, epochs=120, lr=0.1, weight_decay=1e-4,
@@ -36,12 +36,15 @@ class BasicBlock(nn.Module):
         if option != "none":
             self.survival = 1.0
 
+    def inner(self, x):
+        """All layers but the last batch norm."""
+        return self.conv2(nn.norm_relu(self.bn1, self.conv1(x)))
+
     def residual(self, x):
-        x = ops.relu(self.bn1(self.conv1(x)))
-        return self.bn2(self.conv2(x))
+        return self.bn2(self.inner(x))
 
     def forward(self, x):
-        return block_output(self, x)
+        return block_output(self, self.bn2, x)
 
 
 class Bottleneck(nn.Module):
@@ -66,20 +69,25 @@ class Bottleneck(nn.Module):
         if option != "none":
             self.survival = 1.0
 
+    def inner(self, x):
+        """All layers but the last batch norm."""
+        x = nn.norm_relu(self.bn1, self.conv1(x))
+        return self.conv3(nn.norm_relu(self.bn2, self.conv2(x)))
+
     def residual(self, x):
-        x = ops.relu(self.bn1(self.conv1(x)))
-        x = ops.relu(self.bn2(self.conv2(x)))
-        return self.bn3(self.conv3(x))
+        return self.bn3(self.inner(x))
 
     def forward(self, x):
-        return block_output(self, x)
+        return block_output(self, self.bn3, x)
 
 
-def block_output(block, x):
-    """relu(shortcut + residual), or relu(residual) in a plain network."""
+def block_output(block, last_norm, x):
+    """relu(shortcut + residual), or relu(residual) in a plain network; residual(x) = last_norm(inner(x))."""
     if block.option == "none":
-        return ops.relu(block.residual(x))
+        return nn.norm_relu(last_norm, block.inner(x))
     shortcut = x if block.downsample is None else block.downsample(x)
+    if block.training or block.survival == 1:
+        return nn.norm_relu(last_norm, block.inner(x), shortcut) if survives(block) else ops.relu(shortcut)
     return ops.relu(residual_sum(block, shortcut, x))
 
 
@@ -105,7 +113,7 @@ class ResNet(nn.Module):
 
     def forward(self, x):
         check_images(x, self, 1, "there is no pixel")
-        x = self.maxpool(ops.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(nn.norm_relu(self.bn1, self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(ops.global_avg_pool2d(x))
 

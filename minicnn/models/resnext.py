@@ -34,17 +34,17 @@ class ResNeXtBlock(Bottleneck):
         super().__init__(in_channels, channels, stride, width=width, groups=cardinality)
         self.cardinality, self.d, self.form = cardinality, width // cardinality, form
 
-    def residual(self, x):
+    def inner(self, x):
         if self.form == "grouped":
-            return super().residual(x)
+            return super().inner(x)
         slices = [slice(i * self.d, (i + 1) * self.d) for i in range(self.cardinality)]
         paths = [self._path(x, s) for s in slices]
         if self.form == "concatenated":
-            return self.bn3(self.conv3(ops.concat(paths)))
+            return self.conv3(ops.concat(paths))
         y = ops.conv2d(paths[0], self.conv3.weight[:, slices[0]])
         for path, s in zip(paths[1:], slices[1:]):
             y = y + ops.conv2d(path, self.conv3.weight[:, s])
-        return self.bn3(y)
+        return y
 
     def _path(self, x, s):
         """1x1 and 3x3 of one path, with its slice s of the parameters: (N, C, H, W) -> (N, d, H/stride, W/stride)"""
@@ -77,7 +77,7 @@ class CifarResNeXt(nn.Module):
 
     def forward(self, x):
         check_images(x, self, 1, "there is no pixel")
-        x = ops.relu(self.bn1(self.conv1(x)))
+        x = nn.norm_relu(self.bn1, self.conv1(x))
         return self.fc(ops.global_avg_pool2d(self.layer3(self.layer2(self.layer1(x)))))
 
 

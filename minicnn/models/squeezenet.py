@@ -27,8 +27,8 @@ class Fire(nn.Module):
         self.in_channels, self.out_channels = in_channels, e1 + e3
 
     def forward(self, x):
-        x = ops.relu(self.squeeze(x))
-        return ops.concat([ops.relu(self.expand1x1(x)), ops.relu(self.expand3x3(x))])
+        x = nn.conv_relu(self.squeeze, x)
+        return ops.concat([nn.conv_relu(self.expand1x1, x), nn.conv_relu(self.expand3x3, x)])
 
 
 class BypassFire(nn.Module):

@@ -1,6 +1,8 @@
 """Layers that hold their parameters and state, named as in torchvision."""
 
 from minicnn.nn import init
+from minicnn.nn.containers import ModuleList, Sequential
+from minicnn.nn.fused import conv_relu, norm_relu
 from minicnn.nn.layers import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -15,7 +17,8 @@ from minicnn.nn.layers import (
     MaxPool2d,
     ReLU,
 )
-from minicnn.nn.module import Module, ModuleList, Parameter, Sequential
+from minicnn.nn.module import Module, Parameter
 
 __all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm2d", "Conv2d", "DropPath", "Dropout", "Flatten", "Identity",
-           "Linear", "LocalResponseNorm", "MaxPool2d", "Module", "ModuleList", "Parameter", "ReLU", "Sequential", "init"]
+           "Linear", "LocalResponseNorm", "MaxPool2d", "Module", "ModuleList", "Parameter", "ReLU", "Sequential", "conv_relu",
+           "init", "norm_relu"]

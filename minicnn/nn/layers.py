@@ -78,10 +78,16 @@ class BatchNorm2d(Module):
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
 
     def forward(self, x):
+        return ops.batch_norm(x, *self._state())
+
+    def with_relu(self, x, add=None):
+        """relu(self(x) + add) in one pass over memory; add may be left out."""
+        return ops.batch_norm_relu(x, *self._state(), add=add)
+
+    def _state(self):
         if self.training:
             self.num_batches_tracked += 1
-        return ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
-                              self.momentum, self.eps)
+        return (self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps)
 
     def extra_repr(self):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -214,45 +214,5 @@ class Module:
         return f"{type(self).__name__}({self.extra_repr()}" + (f"\n  {inside}\n)" if lines else ")")
 
 
-class Sequential(Module):
-    """Modules one after the other, named "0", "1", … or as a dict says."""
-
-    def __init__(self, *modules):
-        super().__init__()
-        named = modules[0].items() if len(modules) == 1 and isinstance(modules[0], dict) else enumerate(modules)
-        for name, module in named:
-            self.add_module(str(name), module)
-
-    def forward(self, x):
-        for module in self._modules.values():
-            x = module(x)
-        return x
-
-    def __len__(self):
-        return len(self._modules)
-
-    def __iter__(self):
-        return iter(self._modules.values())
-
-    def __getitem__(self, i):
-        modules = list(self._modules.values())
-        return Sequential(*modules[i]) if isinstance(i, slice) else modules[i]
-
-    def append(self, module):
-        """Add a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
-
-class ModuleList(Sequential):
-    """Modules in a list, named "0", "1", …; the owner calls them."""
-
-    def __init__(self, modules=()):
-        super().__init__(*modules)
-
-    def forward(self, *args):
-        raise NotImplementedError("a ModuleList is not called; its owner calls the modules in it")
-
-
 def _shorten(names, most=5):
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

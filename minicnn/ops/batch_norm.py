@@ -40,6 +40,31 @@ class BatchNorm(Op):
         return (7 if self.batch_statistics else 2) * math.prod(output_shape)
 
 
+class BatchNormReLU(BatchNorm):
+    """y = max(weight · (x - mean) / sqrt(var + eps) + bias + add, 0) in one pass over memory; inputs x, weight, bias(, add).
+
+    gy passes where y > 0, goes to `add` as it is, and through the batch norm as in BatchNorm. Source: Ioffe and Szegedy
+    2015, algorithm 1; the sum with a shortcut He et al. 2016, figure 2.
+    """
+
+    def forward(self, x, weight, bias, add=None):
+        if self.batch_statistics:
+            self.mean, self.var = kernel.statistics(x)
+        self.x, self.weight, self.bias = x, weight, bias
+        y = kernel.normalize(x, self.mean, self.var, weight, bias, self.eps, add, relu=True)
+        self.y = None if add is None else y
+        return y
+
+    def backward(self, gy):
+        terms = self.x, self.mean, self.var, self.weight, self.eps, self.batch_statistics
+        if self.y is None:
+            return kernel.backward(gy, *terms, relu_bias=self.bias)
+        return kernel.add_relu_backward(gy, self.y, *terms)
+
+    def flops(self, output_shape, *input_shapes):
+        return (7 if self.batch_statistics else 2) * math.prod(output_shape) + (len(input_shapes) - 2) * math.prod(output_shape)
+
+
 def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """x (N, C, H, W) -> the same shape; as torch.nn.functional.batch_norm.
 
@@ -47,14 +72,26 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     running = (1 - momentum)·running + momentum·batch, the variance unbiased (the paper's moving average counts the other
     way round: its momentum is 1 - momentum here; None of weight and bias is 1 and 0). Raises ShapeError, DTypeError.
     """
-    own = training or running_mean is None
     x = as_tensor(x)
-    op = BatchNorm(eps=eps) if own else BatchNorm(running_mean, running_var, eps)
     if weight is None and bias is not None:
         weight = as_tensor(np.ones_like(x.data, shape=x.shape[1]))
-    y = apply(op, *[t for t in (x, weight, bias) if t is not None])
+    inputs = [t for t in (x, weight, bias) if t is not None]
+    return _apply(BatchNorm, inputs, running_mean, running_var, training, momentum, eps)
+
+
+def batch_norm_relu(x, running_mean, running_var, weight, bias, training=False, momentum=0.1, eps=1e-5, add=None):
+    """relu(batch_norm(x, …) + add) in one pass over memory each way; add (N, C, H, W) may be left out. See batch_norm."""
+    inputs = [as_tensor(x), weight, bias] + ([] if add is None else [add])
+    return _apply(BatchNormReLU, inputs, running_mean, running_var, training, momentum, eps)
+
+
+def _apply(kind, inputs, running_mean, running_var, training, momentum, eps):
+    """Apply the op with the batch's statistics or the running ones, and move the running ones in training."""
+    own = training or running_mean is None
+    op = kind(eps=eps) if own else kind(running_mean, running_var, eps)
+    y = apply(op, *inputs)
     if training and running_mean is not None:
-        count = x.size // x.shape[1]
+        count = y.size // y.shape[1]
         running_mean += momentum * (op.mean - running_mean)
         running_var += momentum * (op.var * (count / (count - 1)) - running_var)
     return y

@@ -3,6 +3,7 @@
 import math
 
 import kernels.conv2d as kernel
+from kernels.activation import relu_backward
 from kernels.geometry import Window2d
 from minicnn.autograd import Op, apply
 
@@ -30,11 +31,31 @@ class Conv2d(Op):
         return math.prod(output_shape) * math.prod(weight_shape[1:])
 
 
+class Conv2dReLU(Conv2d):
+    """y = max(conv2d(x, weight, bias), 0), stored once;  gy passes where y > 0, then as in Conv2d."""
+
+    def forward(self, x, weight, bias=None):
+        self.x, self.weight = x, weight
+        self.y = kernel.forward(x, weight, bias, self.window, self.groups, relu=True)
+        return self.y
+
+    def backward(self, gy):
+        return super().backward(relu_backward(gy, self.y))
+
+
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """x (N, C, H, W) convolved with weight (K, C/groups, R, S) -> (N, K, OH, OW), as torch.nn.functional.conv2d.
 
     padding: an int, (h, w), ((top, bottom), (left, right)), "same" or "valid". Raises ShapeError, DTypeError.
     """
-    window = Window2d.of(weight.shape[2:], stride, padding, dilation)
-    op = Conv2d(window, groups)
+    return _apply(Conv2d, x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d_relu(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """relu(conv2d(x, …)) in one pass over the output."""
+    return _apply(Conv2dReLU, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _apply(kind, x, weight, bias, stride, padding, dilation, groups):
+    op = kind(Window2d.of(weight.shape[2:], stride, padding, dilation), groups)
     return apply(op, x, weight) if bias is None else apply(op, x, weight, bias)

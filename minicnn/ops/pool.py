@@ -21,7 +21,7 @@ class MaxPool2d(Op):
         return y
 
     def backward(self, gy):
-        return kernel.max_backward(gy, self.argmax, *self.size)
+        return kernel.max_backward(gy, self.argmax, self.window, *self.size)
 
     def flops(self, output_shape, x_shape):
         return _window_flops(self.window, output_shape)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import kernels.sgd as kernel
 from minicnn.errors import ArgumentError, CheckpointError
 
 
@@ -31,21 +32,10 @@ class SGD:
         """Update every parameter that has a gradient, in place."""
         for i, parameter in enumerate(self.parameters):
             if parameter.grad is not None:
-                self.velocities[i] = self._update(parameter.data, parameter.grad, self.velocities[i])
-
-    def _update(self, w, g, v):
-        """Move w; returns the new velocity. Numbers take w's dtype, so that float32 stays float32."""
-        if self.weight_decay:
-            g = g + self.weight_decay * w
-        if self.momentum:
-            if v is None:
-                v = g.copy()
-            else:
-                v *= self.momentum
-                v += g
-            g = g + self.momentum * v if self.nesterov else v
-        w -= self.lr * g
-        return v
+                if self.momentum and self.velocities[i] is None:
+                    self.velocities[i] = np.zeros_like(parameter.data)
+                kernel.step(parameter.data, parameter.grad, self.velocities[i], self.lr, self.momentum, self.weight_decay,
+                            self.nesterov)
 
     def zero_grad(self):
         """Forget every parameter's gradient."""

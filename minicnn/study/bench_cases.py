@@ -102,7 +102,7 @@ def _pool2d(draw, shape, kernel, stride, padding):
     bytes_ = x.nbytes + y.nbytes
     return [Case("pool2d", "max pooling", detail,
                  lambda: kernels.pool2d.max_forward(x, window),
-                 lambda: kernels.pool2d.max_backward(gy, argmax, *shape[2:]),
+                 lambda: kernels.pool2d.max_backward(gy, argmax, window, *shape[2:]),
                  {"forward": bytes_ + argmax.nbytes, "backward": bytes_ + argmax.nbytes}, "GB/s"),
             Case("pool2d", "average pooling", detail,
                  lambda: kernels.pool2d.avg_forward(x, window),

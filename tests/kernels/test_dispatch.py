@@ -61,7 +61,7 @@ def image(*shape):
     (lambda: kernels.conv2d.forward(image(1, 3, 5, 5), image(6, 3, 3, 3), image(5), Window2d.of(3)), "conv2d: bias"),
     (lambda: kernels.conv2d.backward(image(1, 6, 4, 4), image(1, 3, 5, 5), image(6, 3, 3, 3), Window2d.of(3)), "conv2d: gy"),
     (lambda: kernels.linear.forward(image(2, 3), image(4, 5), None), r"linear: weight has shape \(4, 5\), not \(4, 3\)"),
-    (lambda: kernels.pool2d.max_backward(image(1, 1, 2, 2), np.full((1, 1, 2, 2), 99, np.int32), 3, 3), "indices below 9"),
+    (lambda: kernels.pool2d.max_backward(image(1, 1, 2, 2), np.full((1, 1, 2, 2), 99, np.int32), Window2d.of(2, 1), 3, 3), "indices below 9"),
     (lambda: kernels.pool2d.max_forward(image(3, 5, 5), Window2d.of(2)), "max_pool2d: x"),
     (lambda: kernels.pool2d.avg_forward(image(1, 1, 5, 5), Window2d.of(2, dilation=2)), "average pooling has none"),
     (lambda: kernels.pool2d.adaptive_avg_forward(image(1, 1, 5, 5), 0, 2), "every side must be at least 1"),

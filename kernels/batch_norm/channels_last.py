@@ -1,0 +1,203 @@
+"""Batch normalisation of channels-last images: every row of the matrix (pixels, C) is a vector operation over all channels.
+
+The rung below reads a channel's plane in one thread; here each thread reads whole rows, all channels side by side, so that
+the inner loop runs along memory whatever the image's size, and few channels are made a longer row of several pixels. The
+shortcut's addition and the ReLU are done in the same pass: each activation is read and written once. Where a ReLU was closed
+is computed again from x in the backward pass, by the very operations of the forward pass, so that y need not be read.
+Sums are taken of x minus the channel's first value, in runs of 64 rows, and the runs in float64.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from kernels import layout
+
+ANY_ORDER = True        # arrays are put in channels-last order here
+PARTS = 16              # shares of the pixels: the sums of each are added up in order
+RUN = 64                # rows summed in the array's own dtype
+LONG = 256              # values to a row, where there are pixels enough
+
+
+def statistics(x):
+    """See the room."""
+    C, count = x.shape[1], x.size // x.shape[1]
+    (x,), times = _matrices([x])
+    shift, parts = x[0, :C].copy(), np.zeros((PARTS, 2, C * times))
+    _sums(x, np.tile(shift, times), parts)
+    total, square = parts.sum(0).reshape(2, times, C).sum(1)
+    average = total / count
+    var = np.maximum(square / count - average * average, 0)
+    return (shift + average).astype(x.dtype), np.where(np.isnan(square), square, var).astype(x.dtype)
+
+
+def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
+    """See the room."""
+    y = layout.empty(x.shape, x.dtype)
+    terms = mean, _scale(weight, var, eps), bias
+    if add is None:
+        (a, b), times = _matrices([x, y])
+        _normalize(a, *[np.tile(t, times) for t in terms], relu, b)
+    else:
+        (a, s, b), times = _matrices([x, add, y])
+        _normalize_add(a, s, *[np.tile(t, times) for t in terms], relu, b)
+    return y
+
+
+def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
+    """See the room, and the reference for the formula."""
+    gx = layout.empty(x.shape, x.dtype)
+    relu, bias = relu_bias is not None, mean if relu_bias is None else relu_bias
+    (g, a, out), times = _matrices([gy, x, gx])
+    terms = [np.tile(t, times) for t in (mean, _scale(weight, var, eps), bias)]
+    parts = np.zeros((PARTS, 2, mean.size * times))
+    _gradient_sums(g, a, *terms, relu, parts)
+    gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
+    _input_gradient(g, a, *terms, relu, tuple(np.tile(t, times) for t in slopes), out)
+    return gx, gweight, gbias
+
+
+def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
+    """See the room."""
+    gx, gadd = layout.empty(x.shape, x.dtype), layout.empty(x.shape, x.dtype)
+    (g, b, a, masked, out), times = _matrices([gy, y, x, gadd, gx])
+    terms = [np.tile(t, times) for t in (mean, _scale(weight, var, eps), mean)]
+    parts = np.zeros((PARTS, 2, mean.size * times))
+    _masked_sums(g, b, a, terms[0], masked, parts)
+    gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
+    _input_gradient(masked, a, *terms, False, tuple(np.tile(t, times) for t in slopes), out)
+    return gx, gweight, gbias, gadd
+
+
+def _matrices(arrays):
+    """(matrices, times): each array as rows of pixels; of dense arrays with few channels `times` pixels make a row."""
+    arrays = [layout.channels_last(array) for array in arrays]
+    N, C, H, W = arrays[0].shape
+    rows, times = [layout.rows(array) for array in arrays], 1
+    if all(r.shape[1] == C for r in rows):
+        while C * times < LONG and N * H * W % (2 * times) == 0:
+            times *= 2
+        rows = [r.reshape(-1, C * times) for r in rows]
+    return rows, times
+
+
+def _scale(weight, var, eps):
+    return (weight / np.sqrt(var + eps)).astype(var.dtype)
+
+
+def _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics):
+    """(gweight, gbias, (mean of gy, slope)) from the sums of gy and of gy·(x - mean)."""
+    C, count = mean.size, x.size // max(1, mean.size)
+    gbias, product = parts.sum(0).reshape(2, -1, C).sum(1)
+    invstd = 1 / np.sqrt(var.astype(np.float64) + eps)
+    gweight = product * invstd
+    shares = (gbias / count, gweight * invstd / count) if batch_statistics else (np.zeros(C), np.zeros(C))
+    return gweight.astype(x.dtype), gbias.astype(x.dtype), [s.astype(x.dtype) for s in shares]
+
+
+@njit(cache=True)
+def _add_up(run, part):
+    """The sums of a run into the part's, in float64; the run begins anew."""
+    for i in range(2):
+        for c in range(run.shape[1]):
+            part[i, c] += run[i, c]
+            run[i, c] = 0
+
+
+@njit(cache=True, parallel=True)
+def _sums(x, shift, parts):
+    """parts[p] = (Σ d, Σ d²), d = x - shift, over the rows of part p"""
+    Q, C = x.shape[0], shift.size
+    for p in prange(PARTS):
+        run = np.zeros((2, C), x.dtype)
+        start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
+        for q0 in range(start, stop, RUN):
+            q1 = min(stop, q0 + RUN)
+            q, total, square = q0, run[0], run[1]
+            while q + 4 <= q1:          # four rows to each visit of the sums
+                a, b, c, d = x[q], x[q + 1], x[q + 2], x[q + 3]
+                for k in range(C):
+                    a_, b_, c_, d_ = a[k] - shift[k], b[k] - shift[k], c[k] - shift[k], d[k] - shift[k]
+                    total[k] += (a_ + b_) + (c_ + d_)
+                    square[k] += (a_ * a_ + b_ * b_) + (c_ * c_ + d_ * d_)
+                q += 4
+            for i in range(q, q1):
+                a = x[i]
+                for k in range(C):
+                    a_ = a[k] - shift[k]
+                    total[k] += a_
+                    square[k] += a_ * a_
+            _add_up(run, parts[p])
+
+
+@njit(cache=True, parallel=True)
+def _normalize(x, mean, scale, bias, relu, y):
+    Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
+    for p in prange(PARTS):
+        for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):
+            a, b = x[q], y[q]
+            for c in range(C):
+                value = (a[c] - mean[c]) * scale[c] + bias[c]
+                b[c] = zero if relu and value < 0 else value
+
+
+@njit(cache=True, parallel=True)
+def _normalize_add(x, add, mean, scale, bias, relu, y):
+    Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
+    for p in prange(PARTS):
+        for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):
+            a, s, b = x[q], add[q], y[q]
+            for c in range(C):
+                value = (a[c] - mean[c]) * scale[c] + bias[c] + s[c]
+                b[c] = zero if relu and value < 0 else value
+
+
+@njit(cache=True, parallel=True)
+def _gradient_sums(gy, x, mean, scale, bias, relu, parts):
+    """parts[p] = (Σ g, Σ g·(x - mean)), g = gy where the ReLU was open"""
+    Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
+    for p in prange(PARTS):
+        run = np.zeros((2, C), x.dtype)
+        start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
+        for q0 in range(start, stop, RUN):
+            total, product = run[0], run[1]
+            for q in range(q0, min(stop, q0 + RUN)):
+                a, g = x[q], gy[q]
+                for c in range(C):
+                    d = a[c] - mean[c]
+                    open_ = zero if relu and d * scale[c] + bias[c] <= 0 else g[c]
+                    total[c] += open_
+                    product[c] += open_ * d
+            _add_up(run, parts[p])
+
+
+@njit(cache=True, parallel=True)
+def _masked_sums(gy, y, x, mean, masked, parts):
+    """As _gradient_sums, with the ReLU's output given; masked = g"""
+    Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
+    for p in prange(PARTS):
+        run = np.zeros((2, C), x.dtype)
+        start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
+        for q0 in range(start, stop, RUN):
+            total, product = run[0], run[1]
+            for q in range(q0, min(stop, q0 + RUN)):
+                a, b, g, m = x[q], y[q], gy[q], masked[q]
+                for c in range(C):
+                    open_ = zero if b[c] <= 0 else g[c]
+                    m[c] = open_
+                    total[c] += open_
+                    product[c] += open_ * (a[c] - mean[c])
+            _add_up(run, parts[p])
+
+
+@njit(cache=True, parallel=True)
+def _input_gradient(gy, x, mean, scale, bias, relu, slopes, gx):
+    """gx = scale · (g - average - (x - mean) · slope)"""
+    Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
+    average, slope = slopes
+    for p in prange(PARTS):
+        for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):
+            a, g, out = x[q], gy[q], gx[q]
+            for c in range(C):
+                d = a[c] - mean[c]
+                open_ = zero if relu and d * scale[c] + bias[c] <= 0 else g[c]
+                out[c] = scale[c] * (open_ - average[c] - d * slope[c])
