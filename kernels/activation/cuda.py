@@ -19,6 +19,11 @@ def relu_backward(gy, y):
     return gx
 
 
+def add(a, b):
+    """See the room."""
+    return a + b
+
+
 @kernel
 def _relu(x, y, count):
     i = cuda.grid(1)

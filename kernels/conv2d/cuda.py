@@ -97,8 +97,8 @@ class Correlate(NamedTuple):
     groups: int
 
 
-def forward(x, weight, bias, window, groups=1):
-    """y = weight @ columns(x) + bias, columns never written"""
+def forward(x, weight, bias, window, groups=1, relu=False):
+    """y = weight @ columns(x) + bias, columns never written (and no less than 0)"""
     (N, C, H, W), K = x.shape, weight.shape[0]
     OH, OW = window.output_size(H, W)
     Cg, Kg, taps = C // groups, K // groups, window.kernel_h * window.kernel_w
@@ -106,7 +106,7 @@ def forward(x, weight, bias, window, groups=1):
     gather = Gather(Kg, Cg * taps, N * OH * OW, OH, OW, window.stride_h, window.stride_w, H, W, C * H * W, Cg * H * W,
                     Cg * taps, Kg * Cg * taps, K * OH * OW, OH * OW, OW, 1, 1, 0, 0)
     table = on_device(forward_taps, window, Cg, H, W)
-    _gather(weight, x, weight if bias is None else bias, bias is not None, table, gather, groups, y)
+    _gather(weight, x, weight if bias is None else bias, (bias is not None, relu), table, gather, groups, y)
     return y
 
 
@@ -129,7 +129,7 @@ def _input_gradient(gy, shape, weight, window, groups):
             table = on_device(backward_phases, window, Cg, Kg, OH, OW, part=phase)
             gather = Gather(Cg, table.shape[0], N * I * J, I, J, 1, 1, OH, OW, K * OH * OW, Kg * OH * OW, taps,
                             Kg * Cg * taps, C * H * W, H * W, W, window.stride_h, window.stride_w, top, left)
-            _gather(weight, gy, weight, False, table, gather, groups, gx)
+            _gather(weight, gy, weight, (False, False), table, gather, groups, gx)
     return gx
 
 
@@ -148,10 +148,10 @@ def _weight_gradient(gy, x, shape, window, groups):
     return sums.layers(part)
 
 
-def _gather(weight, image, bias, biased, table, gather, groups, out):
+def _gather(weight, image, bias, flags, table, gather, groups, out):
     rows = rows_for(gather.M)
     launch(gather_kernel(rows), (cut(gather.pixels, WIDE), cut(gather.M, rows * SIDE), groups), SIDE * SIDE,
-           weight, image, bias, biased, table, gather, out)
+           weight, image, bias, flags, table, gather, out)
 
 
 def on_device(make, *geometry, part=None):
@@ -220,7 +220,7 @@ def gather_kernel(rows):
     pitch, wide_pitch = tall + PAD, WIDE + PAD
 
     @kernel
-    def gather_product(weight, image, bias, biased, table, sizes, out):
+    def gather_product(weight, image, bias, flags, table, sizes, out):
         A = cuda.shared.array((2, DEPTH, pitch), image.dtype, alignment=ALIGN)
         B = cuda.shared.array((2, DEPTH, wide_pitch), image.dtype, alignment=ALIGN)
         total = cuda.local.array((rows, COLUMNS), image.dtype)
@@ -245,12 +245,12 @@ def gather_kernel(rows):
                 fetch_pixels(image, base, h, w, inside, q0, Q, sizes.H, sizes.W, table, next_b)
             multiply_slices(A, B, now, total, own_a, own_b)
             now ^= 1
-        write_pixels(total, out, bias, biased, g * sizes.M, m0, p0, sizes)
+        write_pixels(total, out, bias, flags, g * sizes.M, m0, p0, sizes)
     return gather_product
 
 
 @device_function
-def write_pixels(total, out, bias, biased, k0, m0, p0, sizes):
+def write_pixels(total, out, bias, flags, k0, m0, p0, sizes):
     """This thread's values, from registers to the output's pixels."""
     ty, tx = thread() // SIDE, thread() % SIDE
     for c in range(COLUMNS):
@@ -263,8 +263,10 @@ def write_pixels(total, out, bias, biased, k0, m0, p0, sizes):
                 m = m0 + place(r, ty, total.shape[0])
                 if m < sizes.M:
                     value = total[r, c]
-                    if biased:
+                    if flags[0]:
                         value += bias[at(k0 + m)]
+                    if flags[1] and value < 0:
+                        value *= 0
                     out[at(start + (k0 + m) * sizes.out_plane)] = value
 
 

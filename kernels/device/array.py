@@ -6,6 +6,7 @@ once. Values lie in C order without gaps: reshape shares memory, every other cha
 """
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -24,6 +25,7 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     __slots__ = ("dtype", "shape", "storage")
     device = "cuda"
+    flags = SimpleNamespace(c_contiguous=True, writeable=True)
 
     def __init__(self, shape, dtype, storage=None):
         self.shape, self.dtype = tuple(int(side) for side in shape), np.dtype(dtype)

@@ -34,11 +34,18 @@ def launch(function, grid, block, *args):
         grid = (grid,)
     if 0 in grid:
         return
-    flat = [a.flat if hasattr(a, "flat") and hasattr(a, "storage") else a for a in args]
+    flat = [_argument(a) for a in args]
     if _tracing:
         _tracing[-1].append((function, flat))
     else:
         function[grid, block](*flat)
+
+
+def _argument(value):
+    """What Numba takes for an argument: device arrays as flat blocks, also those within a plain tuple."""
+    if type(value) is tuple:
+        return tuple(_argument(v) for v in value)
+    return value.storage.block if hasattr(value, "storage") else value
 
 
 def launch_flat(function, count, *args):
