@@ -245,12 +245,26 @@ def gather_kernel(rows):
                 fetch_pixels(image, base, h, w, inside, q0, Q, sizes.H, sizes.W, table, next_b)
             multiply_slices(A, B, now, total, own_a, own_b)
             now ^= 1
-        write_pixels(total, out, bias, flags, g * sizes.M, m0, p0, sizes)
+        finish(total, bias, flags, g * sizes.M + m0, sizes.M - m0)
+        write_pixels(total, out, g * sizes.M, m0, p0, sizes)
     return gather_product
 
 
 @device_function
-def write_pixels(total, out, bias, flags, k0, m0, p0, sizes):
+def finish(total, bias, flags, k0, filters):
+    """The bias, and the ReLU, while the values are in registers."""
+    ty = thread() // SIDE
+    for r in range(total.shape[0]):
+        m = place(r, ty, total.shape[0])
+        for c in range(COLUMNS):
+            if flags[0] and m < filters:
+                total[r, c] += bias[at(k0 + m)]
+            if flags[1] and total[r, c] < 0:
+                total[r, c] = 0
+
+
+@device_function
+def write_pixels(total, out, k0, m0, p0, sizes):
     """This thread's values, from registers to the output's pixels."""
     ty, tx = thread() // SIDE, thread() % SIDE
     for c in range(COLUMNS):
@@ -262,12 +276,7 @@ def write_pixels(total, out, bias, flags, k0, m0, p0, sizes):
             for r in range(total.shape[0]):
                 m = m0 + place(r, ty, total.shape[0])
                 if m < sizes.M:
-                    value = total[r, c]
-                    if flags[0]:
-                        value += bias[at(k0 + m)]
-                    if flags[1] and value < 0:
-                        value *= 0
-                    out[at(start + (k0 + m) * sizes.out_plane)] = value
+                    out[at(start + (k0 + m) * sizes.out_plane)] = total[r, c]
 
 
 @functools.cache
