@@ -143,8 +143,8 @@ def _weight_gradient(gy, x, shape, window, groups):
     part = DeviceArray((chunks, *shape), gy.dtype)
     sizes = Correlate(M, Q, pixels, OH, OW, window.stride_h, window.stride_w, H, W, C * H * W, C // groups * H * W,
                       K * OH * OW, chunk, groups)
-    launch(correlate_kernel(rows), (*grid, groups * chunks), SIDE * SIDE, gy, x, on_device(forward_taps, window, C // groups, H, W),
-           sizes, part)
+    table = on_device(forward_taps, window, C // groups, H, W)
+    launch(correlate_kernel(rows), (*grid, groups * chunks), SIDE * SIDE, gy, x, table, sizes, part)
     return sums.layers(part)
 
 

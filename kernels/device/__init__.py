@@ -7,16 +7,16 @@
 Importing this package imports NumPy alone: numba.cuda is loaded by kernels.device.shim when the first array is moved.
 """
 
-import functools
 import importlib
 import importlib.util
+import sys
 
 import numpy as np
 
 from kernels.device.array import DeviceArray
 from kernels.errors import BackendError
 
-__all__ = ["DeviceArray", "available", "call_room", "is_on_device", "place", "to", "to_device", "why_not"]
+__all__ = ["DeviceArray", "available", "call_room", "is_on_device", "norm", "place", "require", "to", "to_device", "why_not"]
 REMEDY = "move one of them with .to('cuda') or .to('cpu')"
 
 
@@ -40,24 +40,30 @@ def is_on_device(array):
 
 def to(array, device):
     """The array on "cpu" or "cuda": itself if it is there, else a copy. Raises BackendError for another name, or no GPU."""
-    if device not in ("cpu", "cuda"):
-        raise BackendError(f"device {device!r} is not 'cpu' or 'cuda'; choose one of them")
+    require(device)
     if device == "cuda":
-        return array if is_on_device(array) else to_device(array)
+        return array if is_on_device(array) else DeviceArray.of(np.asarray(array))
     return np.asarray(array)
 
 
 def to_device(array):
     """A copy of a host array on the GPU. Raises BackendError where there is none."""
-    _require()
-    return DeviceArray.of(np.asarray(array))
+    return to(array, "cuda")
 
 
-@functools.cache
-def _require():
-    reason = why_not()
+def require(device):
+    """Raises BackendError unless `device` is "cpu", or "cuda" where that works."""
+    if device not in ("cpu", "cuda"):
+        raise BackendError(f"device {device!r} is not 'cpu' or 'cuda'; choose one of them")
+    reason = why_not() if device == "cuda" else None
     if reason:
         raise BackendError(f"there is no GPU to use: {reason}, or stay on the CPU with device 'cpu'")
+
+
+def norm(arrays):
+    """The L2 norm of all device arrays together, as a Python float: one number comes to the host."""
+    from kernels.device import sums
+    return sums.norm(arrays)
 
 
 def place(what, arrays):
@@ -80,12 +86,10 @@ def place(what, arrays):
 
 def call_room(room, function, args):
     """Run `function` of the room's CUDA twin. Raises BackendError where the room has none."""
-    if importlib.util.find_spec(f"kernels.{room}.cuda") is None:
-        raise BackendError(f"{room}.{function} has no CUDA version; {_HOST}")
-    twin = importlib.import_module(f"kernels.{room}.cuda")
-    if not hasattr(twin, function):
-        raise BackendError(f"{room}.{function} has no CUDA version; {_HOST}")
-    return getattr(twin, function)(*args)
-
-
-_HOST = "run it on the CPU: model.to('cpu'), or .to('cpu') on its inputs"
+    name = f"kernels.{room}.cuda"
+    there = name in sys.modules or importlib.util.find_spec(name) is not None
+    twin = getattr(importlib.import_module(name), function, None) if there else None
+    if twin is None:
+        raise BackendError(f"{room}.{function} has no CUDA version; run it on the CPU: model.to('cpu'), or .to('cpu') on its "
+                           "inputs")
+    return twin(*args)

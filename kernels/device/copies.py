@@ -44,8 +44,8 @@ def collapse(shape, strides):
         else:
             axes.append((side, steps))
     if len(axes) > AXES:
-        raise BackendError(f"an array of shape {tuple(shape)} in this layout has {len(axes)} axes that cannot be joined, the GPU "
-                           f"kernels take {AXES}; reshape it to fewer axes first")
+        raise BackendError(f"an array of shape {tuple(shape)} in this layout has {len(axes)} axes that cannot be joined, "
+                           f"the GPU kernels take {AXES}; reshape it to fewer axes first")
     axes = [(1, [0] * len(strides))] * (AXES - len(axes)) + axes
     return (tuple(int(side) for side, _ in axes),
             tuple(tuple(int(steps[i]) for _, steps in axes) for i in range(len(strides))))

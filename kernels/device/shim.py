@@ -4,11 +4,12 @@ SIMULATED is true under NUMBA_ENABLE_CUDASIM=1, where Python threads play the th
 slow, so the blocks are small there. Everything that depends on the size of a block reads it from here.
 """
 
+import functools
 import os
 
 os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")     # small arrays are no mistake
 
-from numba import config, cuda  # noqa: E402
+from numba import config, cuda
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 THREADS = 8 if SIMULATED else 256       # of a block; a power of two, for the trees of sums
@@ -24,12 +25,26 @@ def why_not():
         return None
     if cuda.is_available():
         return None
-    error = cuda.cuda_error()
-    return f"no NVIDIA GPU or driver was found ({error if error else 'numba.cuda sees no device'}); install NVIDIA's driver"
+    error = " ".join(str(cuda.cuda_error() or "numba.cuda sees no device").split())
+    return f"no NVIDIA GPU or driver was found ({error}); install NVIDIA's driver"
+
+
+def name():
+    """What the device is called."""
+    if SIMULATED:
+        return "Numba's CUDA simulator"
+    found = cuda.get_current_device().name
+    return found.decode() if isinstance(found, bytes) else str(found)
+
+
+@functools.cache
+def stream():
+    """The stream of all kernels. Copies from and to the host on the default stream wait for it, and it for them."""
+    return cuda.stream()
 
 
 def launch(function, grid, block, *args):
-    """Start a kernel on the default stream. An empty grid starts nothing."""
+    """Start a kernel on the stream of all kernels. An empty grid starts nothing."""
     if isinstance(grid, int):
         grid = (grid,)
     if 0 in grid:
@@ -38,7 +53,7 @@ def launch(function, grid, block, *args):
     if _tracing:
         _tracing[-1].append((function, flat))
     else:
-        function[grid, block](*flat)
+        function[grid, block, stream()](*flat)
 
 
 def _argument(value):

@@ -18,7 +18,8 @@ BLOCKS = 1024               # enough to fill a GPU: longer sums get longer chunk
 
 def over_axes(x, axis, keepdims=False):
     """x.sum(axis, keepdims)"""
-    axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in (axis if isinstance(axis, tuple | list) else (axis,)))
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    axes = tuple(a % x.ndim for a in axes)
     kept = [i for i in range(x.ndim) if i not in axes]
     sides = [1 if i in axes else side for i, side in enumerate(x.shape)]
     shape = [x.shape[i] for i in kept]
@@ -89,3 +90,35 @@ def _layers(x, layers, out, count):
         for layer in range(layers):
             total += x[layer * count + i]
         out[i] = total
+
+
+def norm(arrays):
+    """√Σ x² over all values of all arrays, as a Python float."""
+    total = DeviceArray((len(arrays),), np.float64)
+    for i, x in enumerate(arrays):
+        chunk, chunks = cut(x.size, 1)
+        partial = DeviceArray((chunks,), np.float64)
+        launch(_square_chunks, chunks, THREADS, x, x.size, chunk, partial)
+        launch_flat(_collect, 1, partial, chunks, total, i)
+    return math.sqrt(np.asarray(total).sum())
+
+
+@kernel
+def _square_chunks(x, length, chunk, partial):
+    shared = cuda.shared.array(THREADS, np.float64)
+    total = 0.0
+    for i in range(cuda.blockIdx.x * chunk + cuda.threadIdx.x, min(length, (cuda.blockIdx.x + 1) * chunk), THREADS):
+        value = np.float64(x[i])
+        total += value * value
+    total = block_sum(shared, total)
+    if cuda.threadIdx.x == 0:
+        partial[cuda.blockIdx.x] = total
+
+
+@kernel
+def _collect(partial, chunks, total, i):
+    if cuda.grid(1) == 0:
+        value = 0.0
+        for c in range(chunks):
+            value += partial[c]
+        total[i] = value

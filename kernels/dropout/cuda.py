@@ -1,4 +1,4 @@
-"""Dropout on a GPU: each thread hashes the number of its element, as on the CPU, and comes to the same mask; nothing is kept."""
+"""Dropout on a GPU: each thread hashes the number of its element, as on the CPU, and comes to the same mask."""
 
 import math
 

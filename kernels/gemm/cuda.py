@@ -37,12 +37,14 @@ WIDE = SIDE * COLUMNS
 LOADS = DEPTH * COLUMNS // SIDE             # numbers of b's slice that one thread fetches
 BLOCKS = 4 if SIMULATED else 256            # tiles below which Q is cut
 SLICES = 1 if SIMULATED else 8              # of a chunk, at least
-WORTH = (0.4, 0.6, 0.85, 1.0)               # of a tile of so many rows, relative to the largest: a guess, not measured
+WORTH = (0.4, 1.0) if SIMULATED else (0.4, 0.6, 0.85, 1.0)      # of a tile with so many rows: a guess, not measured
 
 
 def rows_for(M):
     """How many rows of the tile a thread owns: large tiles read less, but rows beyond M are computed for nothing."""
-    return max(zip(WORTH, ROWS), key=lambda choice: (M / (cut(M, choice[1] * SIDE) * choice[1] * SIDE) * choice[0], choice[1]))[1]
+    def value(worth, rows):
+        return M / (cut(M, rows * SIDE) * rows * SIDE) * worth, rows
+    return max(value(worth, rows) for worth, rows in zip(WORTH, ROWS))[1]
 
 
 def cut(length, size):
@@ -60,14 +62,15 @@ def chunks_of(Q, tiles):
 def product(a, b, M, N, Q, steps, batch=1):
     """(batch, M, N): a[m, q] lies at m·steps[0] + q·steps[1] of a, b[q, n] at q·steps[2] + n·steps[3] of b, and image z of
     the batch at z·steps[4] of a and z·steps[5] of b. Transposes are steps in another order."""
+    if 0 in (M, N, batch):
+        return DeviceArray((batch, M, N), a.dtype)
     rows = rows_for(M)
     tiles = cut(N, WIDE), cut(M, rows * SIDE)
     chunk, chunks = chunks_of(Q, tiles[0] * tiles[1] * batch)
     if batch * chunks > 65535:
         raise BackendError(f"matmul: a stack of {batch} matrices is more than the GPU kernel takes, 65535; split it")
     out = DeviceArray((chunks, batch, M, N), a.dtype)
-    if out.size:
-        launch(tile_kernel(rows), (*tiles, batch * chunks), SIDE * SIDE, a, b, out, (M, N, Q, chunk, batch), steps)
+    launch(tile_kernel(rows), (*tiles, batch * chunks), SIDE * SIDE, a, b, out, (M, N, Q, chunk, batch), steps)
     return sums.layers(out)
 
 

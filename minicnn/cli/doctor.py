@@ -39,6 +39,7 @@ def pairs(found):
         ("vectors", ", ".join(cpu["features"]) or "none known"),
         ("threads", f"{found['threads']['count']} on layer {found['threads']['layer']}"),
         ("BLAS", f"{blas['name']} {blas['version']}, kernels for {blas['core'] or unknown}, {blas['threads'] or '?'} threads"),
+        ("GPU", found["gpu"]["name"] or f"none: {found['gpu']['why_not']}"),
         ("kernel cache", f"{cache['folder']}: {cache['files']} files, {memory(cache['bytes'])}"),
         ("free memory", unknown if free["memory_free"] is None else
          f"{memory(free['memory_free'])} of {memory(free['memory_total'])}"),

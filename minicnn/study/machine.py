@@ -9,16 +9,16 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("minicnn", "numpy", "numba", "llvmlite", "rich", "pillow", "safetensors")
-OPTIONAL = ("matplotlib", "pytest", "torch")
+OPTIONAL = ("matplotlib", "pytest", "torch", "numba-cuda")
 FEATURES = ("sse4.2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512vnni", "avx512bf16", "amx-tile", "neon", "sve")
 AVX512_CORES = ("SKYLAKEX", "COOPERLAKE", "SAPPHIRERAPIDS")
 AVX2_CORES = (*AVX512_CORES, "HASWELL", "ZEN", "EXCAVATOR")
 
 
 def facts():
-    """All facts by section: {"versions", "cpu", "threads", "blas", "cache", "resources"}, each a dict."""
+    """All facts by section: {"versions", "cpu", "threads", "blas", "cache", "resources", "gpu"}, each a dict."""
     return {"versions": versions(), "cpu": cpu(), "threads": threads(), "blas": blas(), "cache": cache(),
-            "resources": resources()}
+            "resources": resources(), "gpu": gpu()}
 
 
 def versions():
@@ -103,6 +103,16 @@ def _symbol(library, name, result):
             function.restype, function.argtypes = result, []
             return function
     return None
+
+
+def gpu():
+    """{"name": the GPU that "cuda" means, or None, "why_not": a sentence where there is none, "simulated"}"""
+    from kernels import device
+    reason = device.why_not()
+    if reason:
+        return {"name": None, "why_not": reason, "simulated": False}
+    from kernels.device import shim
+    return {"name": shim.name(), "why_not": None, "simulated": shim.SIMULATED}
 
 
 def cache():

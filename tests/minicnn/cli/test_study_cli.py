@@ -123,7 +123,7 @@ def test_doctor(capsys):
     assert "kernel cache" in out
     assert "advice:" in out or "nothing is off" in out
     status, out, _ = run(capsys, "doctor", "--json")
-    assert set(json.loads(out)) == {"versions", "cpu", "threads", "blas", "cache", "resources", "advice"}
+    assert set(json.loads(out)) == {"versions", "cpu", "threads", "blas", "cache", "resources", "gpu", "advice"}
 
 
 @pytest.mark.slow
