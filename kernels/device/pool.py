@@ -96,6 +96,11 @@ def release():
     _pool.release()
 
 
+def forget_traced():
+    """Let go of the host memory that traced arrays left behind."""
+    _HOST.release()
+
+
 def figures():
     """{"allocations", "bytes"}: what the driver was asked for since the start, and what is held of it."""
     return {"allocations": _pool.allocations, "bytes": _pool.held}

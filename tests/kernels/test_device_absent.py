@@ -1,4 +1,4 @@
-"""Without a GPU everything works as before, and whoever asks for one hears why there is none. Loading numba.cuda waits for that."""
+"""Without a GPU everything works as before, and whoever asks for one hears why there is none."""
 
 import subprocess
 import sys

@@ -13,10 +13,11 @@ from support import run_with_gradients
 
 import kernels
 from kernels import Window2d, device
-from minicnn import Tensor, nn, ops, optim
+from minicnn import Tensor, models, nn, ops, optim
 
 absent = importlib.util.find_spec("numba_cuda") is None or os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
-pytestmark = [pytest.mark.ptx, pytest.mark.skipif(absent, reason="needs numba-cuda, and not the simulator: pip install -e .[cuda]")]
+reason = "needs numba-cuda, and not the simulator: pip install -e .[cuda]"
+pytestmark = [pytest.mark.ptx, pytest.mark.skipif(absent, reason=reason)]
 CAPABILITIES = [(8, 0), (9, 0)]
 WIDTHS = (3, 20, 40, 100)           # filters: one for each height of a tile
 MOST_REGISTERS = 255
@@ -95,6 +96,28 @@ def test_every_kernel_compiles_and_stays_in_registers(found, capability, request
     place = request.config.cache.mkdir("ptx") / f"{capability[0]}{capability[1]}.txt"
     place.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert not beyond
+
+
+@pytest.mark.parametrize("name", [n for n in models.names() if models.info(n).depth < 200 or n == "preact_resnet1001"])
+def test_a_training_step_of_every_model_has_cuda_kernels(name, found, monkeypatch):
+    """Forward, loss, backward and update of the whole network launch only kernels that are compiled here: no operation lacks
+    its CUDA version, and no signature is one that was not looked at."""
+    from kernels.device import pool, ptx, shim
+    for draw in ("normal", "uniform"):          # nothing is computed, so that any weights do
+        monkeypatch.setattr(nn.init, draw, lambda shape, *args, **more: np.zeros(shape, np.float32))
+    model, labels = models.create(name, num_classes=10), np.array([1, 2])
+    with shim.Tracing() as launches:
+        optimizer = optim.SGD(model.to("cuda").parameters(), 0.1, 0.9, 1e-4)
+        images = device.to_device(np.zeros((2, *models.info(name).input_shape), np.float32))
+        output = model(Tensor(images))
+        loss = model.loss(output, labels) if hasattr(model, "loss") else ops.cross_entropy(output, labels)
+        loss.backward()
+        optimizer.step()
+    assert any(p.grad is not None for p in model.parameters())
+    looked_at = {(f.py_func.__module__, f.py_func.__name__, signature) for f, signature in found}
+    for function, signature in ptx.kernels_of(launches):
+        assert (function.py_func.__module__, function.py_func.__name__, signature) in looked_at
+    pool.forget_traced()
 
 
 def test_a_thread_reads_runs_of_four_from_shared_memory(found):
