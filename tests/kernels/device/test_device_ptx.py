@@ -53,7 +53,12 @@ def _update(dtype):
     optim.SGD(layer.parameters(), 0.1, 0.9).step()
     device.norm([p.grad for p in layer.parameters()])
     device.to_device(np.ones(3, dtype)).astype("float64" if dtype == "float32" else "float32")
-    device.to_device(np.ones(3, dtype))[0] = 1
+    out = device.to_device(np.ones(3, dtype))
+    out[0] = 1
+    if dtype == "float32":
+        from benchmarks import cuda as bench
+        bench.launch(bench._multiply_adds, 1, 1, out, np.float32(1))
+        bench.launch(bench._nothing, 1, 1, out)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +81,7 @@ def written():
 def test_no_kernel_is_left_out(found):
     """The cases launch every kernel there is: one that none of them launches would go untested."""
     launched = {(f.py_func.__module__, f.py_func.__name__) for f, _ in found}
-    assert set(written()) == launched
+    assert set(written()) <= launched
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"{c[0]}.{c[1]}")
