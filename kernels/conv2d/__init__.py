@@ -9,7 +9,16 @@ the C inputs. Source: LeCun et al. 1998, section II.A; groups: Krizhevsky et al.
 from kernels.dispatch import Room, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
-room = Room("conv2d", ["reference", "im2col", "implicit_gemm"])
+
+
+def _best(function, *args):
+    """Winograd where it pays: the arguments are forward's or backward's."""
+    from kernels.conv2d import winograd
+    x, weight, window, groups = (args[0], args[1], *args[3:5]) if function == "forward" else args[1:5]
+    return "winograd" if winograd.pays(x, weight, window, groups) else "implicit_gemm"
+
+
+room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "winograd"], _best)
 
 
 def forward(x, weight, bias, window, groups=1, relu=False):

@@ -20,16 +20,21 @@ from numba import get_num_threads, njit, prange
 
 from kernels import layout
 from kernels.conv2d.classes import forward_classes, gradient_classes
-from kernels.conv2d.packing import ROWS, merged, pack, panels
-from kernels.gemm.micro import lanes, registers, rows_tile
+from kernels.conv2d.packing import ROWS, WIDE, merged, pack, panels, unpack
+from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
 
 VECTOR = registers()[0]         # bytes
 BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
 NEAR = 1 << 20                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
+TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
+SUMS = 8 << 20                  # bytes of a weight gradient's partial sums
 TASKS = 16                      # shares of a weight gradient, at the least, that may run side by side
 PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
+_copy_taps = rows_copy(TAPS)
+_copy_one, _copy_two, _copy_three = (rows_copy(vectors, VECTOR) for vectors in (1, 2, 3))
+_taps_one, _taps_two, _taps_three = (rows_tile(TAPS, vectors, VECTOR) for vectors in (1, 2, 3))
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
 
@@ -127,14 +132,27 @@ def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
                 row[k] = spare[i * vectors * width + k]
 
 
+@njit(cache=True)
+def _block_size(x, classes, images, workers):
+    """Pixels to a block: at most BLOCK and what fits the second cache beside the weights, and so that the largest class gives
+    each worker as many blocks as the others."""
+    most, limit = 1, max(24, min(BLOCK, NEAR // 2 // (x.shape[1] * x.itemsize)))
+    for k in range(classes.table.shape[0]):
+        most = max(most, images * classes.table[k, 1] * classes.table[k, 3])
+    rounds = (most + workers * limit - 1) // (workers * limit)
+    even = (most + workers * rounds - 1) // (workers * rounds)
+    return min(BLOCK, (even + 5) // 6 * 6)
+
+
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
     columns, depth, workers, relu = sizes
-    groups, width = packed.shape[0], VECTOR // y.itemsize
+    groups, width, block_size = packed.shape[0], VECTOR // y.itemsize, _block_size(x, classes, images, workers)
     firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
     for k in range(classes.table.shape[0]):
-        firsts[k + 1] = firsts[k] + (images * classes.table[k, 1] * classes.table[k, 3] + BLOCK - 1) // BLOCK
+        pixels = images * classes.table[k, 1] * classes.table[k, 3]
+        firsts[k + 1] = firsts[k] + (pixels + block_size - 1) // block_size
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
     near = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
     for worker in prange(workers):
@@ -144,8 +162,8 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
             for block in range(worker, firsts[-1], workers):
                 while block >= firsts[k + 1]:
                     k += 1
-                first = (block - firsts[k]) * BLOCK
-                count = min(BLOCK, images * classes.table[k, 1] * classes.table[k, 3] - first)
+                first = (block - firsts[k]) * block_size
+                count = min(block_size, images * classes.table[k, 1] * classes.table[k, 3] - first)
                 _place(classes, k, first, count, places)
                 runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
                 for g in range(groups):
@@ -156,82 +174,123 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
 
 
 def _weight_gradient(gy, x, shape, window, groups):
-    K, T = shape[0], shape[2] * shape[3]
-    m = merged(groups, K // groups, gy.dtype)
-    G, columns, depth = groups // m, K // groups * m, shape[1] * m
-    table, width = panels(columns, gy.dtype), lanes(gy.dtype)
+    T, m = shape[2] * shape[3], merged(groups, shape[0] // groups, gy.dtype)
+    G, columns, depth = groups // m, shape[0] // groups * m, shape[1] * m
+    table = panels(columns, gy.dtype, most=3)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), gy.shape[2:], layout.pitch(gy))
-    tasks = G * len(table)
-    blocks = -(-gy.size // (K * BLOCK))
-    splits = max(1, min(-(-TASKS // tasks), blocks))
-    sums = np.zeros((splits, G, int(table[:, 1].sum()) * width * T * depth), gy.dtype)
-    _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, T), sums)
-    gw = np.empty((groups, K // groups, shape[1], T), gy.dtype)
-    _unpack(sums, table, m, gw)
+    wide = int(table[:, 1].sum()) * lanes(gy.dtype)
+    blocks = -(-gy.size // (shape[0] * BLOCK))
+    splits = max(1, min(TASKS // G, blocks, SUMS // (G * T * depth * wide * gy.itemsize)))      # of the pixels
+    ranges = max(1, min(TASKS // (splits * G), T * depth // 64))                                # of the rows of gW
+    sums = np.zeros((splits, G, T * depth, wide), gy.dtype)
+    _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges), sums)
+    gw = np.empty((groups, shape[0] // groups, shape[1], T), gy.dtype)
+    unpack(sums, m, gw)
     return gw.reshape(shape)
 
 
 @njit(cache=True)
 def _segments(classes, k, first, count, segments):
     """The pixels first, first + 1, … of class k as pieces of a row (of a column, where the class is one column wide) ->
-    (how many pieces, step of x along a piece); segments (·, 3): where x is read, length, first pixel of the block."""
+    (how many pieces, steps of x and of gy along a piece); segments (·, 3): where x is read, where gy, length."""
     row0, rows, column0, columns = classes.table[k, 0], classes.table[k, 1], classes.table[k, 2], classes.table[k, 3]
     starts = classes.rows if columns == 1 else classes.columns
     place0, length = (row0, rows) if columns == 1 else (column0, columns)
-    step = starts[place0 + 1, 0] - starts[place0, 0] if length > 1 else 1
+    x_step, gy_step = 1, 1
+    if length > 1:
+        x_step, gy_step = starts[place0 + 1, 0] - starts[place0, 0], starts[place0 + 1, 1] - starts[place0, 1]
     found, q = 0, 0
     while q < count:
         at = first + q
         n, i, j = at // (rows * columns), at // columns % rows, at % columns
         segments[found, 0] = n * classes.source + classes.rows[row0 + i, 0] + classes.columns[column0 + j, 0]
-        segments[found, 1] = min(length - (i if columns == 1 else j), count - q)
-        segments[found, 2] = q
-        q += segments[found, 1]
+        segments[found, 1] = n * classes.target + classes.rows[row0 + i, 1] + classes.columns[column0 + j, 1]
+        segments[found, 2] = min(length - (i if columns == 1 else j), count - q)
+        q += segments[found, 2]
         found += 1
-    return found, step
+    return found, x_step, gy_step
 
 
 @njit(cache=True)
-def _pack_pixels(gy, places, count, to, left, size, packed):
-    """packed[q, :] = the panel's filters of the block's pixel q, zeros where the filters end."""
-    flat = gy.reshape(-1)
-    for q in range(count):
-        source, target = flat[places[1, q] + to:][:left], packed[q * size:(q + 1) * size]
-        for k in range(left):
-            target[k] = source[k]
-        for k in range(left, size):
-            target[k] = 0
+def _pack_filters(gy, segments, step, to, columns, table, packed):
+    """packed[panel][q, :] = the panel's filters of the block's pixel q, zeros where the filters end."""
+    flat, width, size = gy.reshape(-1), VECTOR // gy.itemsize, gy.itemsize
+    for p in range(table.shape[0]):
+        first, wide, vectors = table[p, 0] * width, table[p, 1] * width, table[p, 1]
+        left, panel, q = min(wide, columns - first), packed[first * BLOCK:(first + wide) * BLOCK], 0
+        for s in range(segments.shape[0]):
+            at, count = segments[s, 1] + to + first, segments[s, 2]
+            target, source = panel.ctypes.data + q * wide * size, gy.ctypes.data + at * size
+            if left < wide:
+                for i in range(count * wide):
+                    panel[q * wide + i] = flat[at + i // wide * step + i % wide] if i % wide < left else 0
+            elif vectors == 1:
+                _copy_one(target, source, step, count, gy)
+            elif vectors == 2:
+                _copy_two(target, source, step, count, gy)
+            else:
+                _copy_three(target, source, step, count, gy)
+            q += count
 
 
 @njit(cache=True)
-def _correlate_block(x, shift, segments, step, runs, packed, vectors, sums):
-    """sums[t, k] += Σ_q X[q, t] · packed[q, k] for one block of pixels: tiles of channels, every run of taps."""
-    size, height, wide = x.itemsize, _height(vectors), vectors * VECTOR // x.itemsize
-    reads, writes = np.empty(height, np.int64), np.empty(height, np.int64)
-    a, found = x.ctypes.data + shift * size, (segments.ctypes.data, segments.shape[0])
+def _pack_taps(x, segments, step, shift, left, packed):
+    """packed[q, i] = value `shift` + i behind where pixel q starts, behind the last of `left` values that one again."""
+    flat, q, size = x.reshape(-1), 0, x.itemsize
+    for s in range(segments.shape[0]):
+        at, length = segments[s, 0] + shift, segments[s, 2]
+        if left >= TAPS:
+            _copy_taps(packed.ctypes.data + q * TAPS * size, x.ctypes.data + at * size, step, length, x)
+        else:
+            for i in range(length * TAPS):
+                packed[q * TAPS + i] = flat[at + i // TAPS * step + min(i % TAPS, left - 1)]
+        q += length
+
+
+@njit(cache=True)
+def _correlate_block(x, segments, step, span, runs, block, table, sums):
+    """sums[t, k] += Σ_q X[q, t] · GY[q, k] for the rows t of `span` and one block of pixels, a few rows at a time."""
+    size, width = x.itemsize, VECTOR // x.itemsize
+    shift, row0, row1 = span
+    count, filters, taps = block
+    each, writes, whole = np.arange(TAPS), np.empty(TAPS, np.int64), np.array([[0, count, 0]])
+    a, pixels = (taps.ctypes.data, each.ctypes.data, TAPS), (whole.ctypes.data, 1)
     for run in range(runs.shape[0]):
-        for c0 in range(0, runs[run, 1], height):
-            for i in range(height):             # behind the last channel the last one again
-                c = min(c0 + i, runs[run, 1] - 1)
-                reads[i], writes[i] = runs[run, 0] + c, (runs[run, 2] + c) * wide
-            _tile(vectors, (a, reads.ctypes.data, step), found, (packed.ctypes.data, wide),
-                  (sums.ctypes.data, writes.ctypes.data, 0, sums.ctypes.data, 0), x)
+        first = runs[run, 2]
+        for row in range(max(first, row0), min(first + runs[run, 1], row1), TAPS):
+            left = min(first + runs[run, 1], row1) - row
+            _pack_taps(x, segments, step, shift + runs[run, 0] + row - first, left, taps)
+            for i in range(TAPS):
+                writes[i] = (row + min(i, left - 1)) * sums.shape[1]
+            for p in range(table.shape[0]):
+                first_filter, wide = table[p, 0] * width, table[p, 1] * width
+                b = filters.ctypes.data + first_filter * BLOCK * size
+                to = sums.ctypes.data + first_filter * size
+                c = (to, writes.ctypes.data, 0, to, 0)
+                if table[p, 1] == 1:
+                    _taps_one(a, pixels, (b, wide), c, x)
+                elif table[p, 1] == 2:
+                    _taps_two(a, pixels, (b, wide), c, x)
+                else:
+                    _taps_three(a, pixels, (b, wide), c, x)
+
+
+@njit(cache=True)
+def _aligned(count, like):
+    """An uninitialised array that starts on a vector's boundary, for one thread."""
+    flat = np.empty(count + VECTOR // like.itemsize, like.dtype)
+    return flat[-flat.ctypes.data % VECTOR // like.itemsize:][:count]
 
 
 @njit(cache=True, parallel=True)
 def _correlate(x, gy, table, classes, images, sizes, sums):
-    """A task is one panel of filters of one group over every splits-th block of pixels, in order."""
-    columns, depth, T = sizes
-    splits, groups, width = sums.shape[0], sums.shape[1], VECTOR // x.itemsize
-    P = table.shape[0]
-    for task in prange(splits * groups * P):
-        split, g, p = task // (groups * P), task // P % groups, task % P
-        first, vectors = table[p]
-        wide, left = vectors * width, min(columns - first * width, vectors * width)
-        own = sums[split, g, first * width * T * depth:(first + vectors) * width * T * depth]
-        places, segments = np.empty((2, BLOCK), np.int64), np.empty((BLOCK, 3), np.int64)
-        packed = np.empty(BLOCK * wide + width, x.dtype)
-        packed = packed[-packed.ctypes.data % VECTOR // x.itemsize:]
+    """A task is some rows of gW of one group over every splits-th block of pixels, in order."""
+    columns, depth, ranges = sizes
+    splits, groups, rows, wide = sums.shape
+    for task in prange(splits * groups * ranges):
+        split, g, part = task // (groups * ranges), task // ranges % groups, task % ranges
+        segments = np.empty((BLOCK, 3), np.int64)
+        filters, taps = _aligned(BLOCK * wide, x), _aligned(BLOCK * TAPS, x)
         block = 0
         for k in range(classes.table.shape[0]):
             pixels = images * classes.table[k, 1] * classes.table[k, 3]
@@ -239,31 +298,11 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
             for q0 in range(0, pixels, BLOCK):
                 if block % splits == split and runs.shape[0]:
                     count = min(BLOCK, pixels - q0)
-                    _place(classes, k, q0, count, places)
-                    _pack_pixels(gy, places, count, g * columns + first * width, left, wide, packed)
-                    found, step = _segments(classes, k, q0, count, segments)
-                    _correlate_block(x, g * depth, segments[:found], step, runs, packed, vectors, own)
+                    found, step, gy_step = _segments(classes, k, q0, count, segments)
+                    _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, filters)
+                    span = (g * depth, rows * part // ranges, rows * (part + 1) // ranges)
+                    _correlate_block(x, segments[:found], step, span, runs, (count, filters, taps), table, sums[split, g])
                 block += 1
-
-
-@njit(cache=True, parallel=True)
-def _unpack(sums, table, m, gw):
-    """gw (groups, K/groups, C/groups, T): the splits added up in order, zeros between merged groups left out."""
-    splits, G, P = sums.shape[0], sums.shape[1], table.shape[0]
-    _, Kg, Cg, T = gw.shape
-    width = VECTOR // gw.itemsize
-    for task in prange(G * P):
-        G_, p = task // P, task % P
-        first, size = table[p, 0] * width, table[p, 1] * width
-        start, stop = first * T * Cg * m, (first + size) * T * Cg * m
-        for split in range(1, splits):
-            sums[0, G_, start:stop] += sums[split, G_, start:stop]
-        block = sums[0, G_, start:stop].reshape(T, m * Cg, size)
-        for j in range(min(size, Kg * m - first)):
-            g, k = (first + j) // Kg, (first + j) % Kg
-            for c in range(Cg):
-                for t in range(T):
-                    gw[G_ * m + g, k, c, t] = block[t, g * Cg + c, j]
 
 
 def sum_rows(gy):

@@ -3,17 +3,18 @@
 import numpy as np
 from numba import njit, prange
 
-from kernels.gemm.micro import lanes, registers
+from kernels.gemm.micro import lanes, registers, square_transpose
 from kernels.layout import aligned
 
 WIDE = registers()[1] == 32
 ROWS = {1: 10, 2: 10, 3: 8, 4: 6} if WIDE else {1: 8, 2: 6, 3: 4}      # pixels to a tile of so many vectors of filters
-NEAR = 8        # rows of a panel that are packed together
+VECTOR = registers()[0]         # bytes
+_transpose = square_transpose(VECTOR)
 
 
-def panels(filters, dtype):
+def panels(filters, dtype, most=max(ROWS)):
     """Vectors of filters to each panel: [(first vector, vectors)] as an int64 array; wide panels, no lonely vector at the end."""
-    count, most = -(-filters // lanes(dtype)), max(ROWS)
+    count, most = -(-filters // lanes(dtype)), min(most, max(ROWS))
     widths = [most] * (count // most) + [count % most] * (count % most > 0)
     if len(widths) > 1 and widths[-1] == 1:
         widths[-2:] = [most - 1, 2]
@@ -53,17 +54,84 @@ def _pack(w, transposed, m, table, width, packed):
     G, P = packed.shape[0], table.shape[0]
     for task in prange(G * P):
         G_, p = task // P, task % P
-        first, size = table[p, 0], table[p, 1] * width
-        start = first * width * T * depth * m
-        block = packed[G_, start:start + size * T * depth * m].reshape(T, m * depth, size)
-        ends = first * width + size > columns * m
-        if m > 1 or ends:
+        first, size = table[p, 0] * width, table[p, 1] * width
+        start = first * T * depth * m
+        block = packed[G_, start:start + size * T * depth * m].reshape(T * m * depth, size)
+        if m > 1 or first + size > columns * m:
             block[:] = 0
-        for some in range(0, depth, NEAR):          # these rows of the panel stay in the first cache
-            for j in range(min(size, columns * m - first * width)):
-                column = first * width + j
-                g, inside, d0 = G_ * m + column // columns, column % columns, column // columns * depth
-                for d in range(some, min(some + NEAR, depth)):
-                    taps = w[g, d, inside] if transposed else w[g, inside, d]
-                    for t in range(T):
-                        block[t, d0 + d, j] = taps[t]
+        for g in range(m):
+            low, high = max(first, g * columns), min(first + size, (g + 1) * columns)       # columns of this group
+            if low < high and transposed:
+                _pack_channels(w[G_ * m + g], low - g * columns, high - low, block[:, low - first:], g * depth, m * depth)
+            elif low < high:
+                some = w[G_ * m + g, low - g * columns:high - g * columns].reshape(high - low, Cg * T)
+                _pack_filters(some, T, block[:, low - first:], g * depth, m * depth)
+
+
+@njit(cache=True)
+def _pack_channels(w, first, count, block, d0, depth):
+    """block[t·depth + d0 + k, j] = w[k, first + j, t]"""
+    K, C, T = w.shape
+    flat = w.reshape(w.size)
+    for k in range(K):
+        source = flat[(k * C + first) * T:][:count * T]
+        if T == 1:                          # side by side already, which the other loop would not see
+            row = block[d0 + k]
+            for j in range(count):
+                row[j] = source[j]
+            continue
+        for t in range(T):
+            row = block[t * depth + d0 + k]
+            for j in range(count):
+                row[j] = source[j * T + t]
+
+
+@njit(cache=True)
+def _pack_filters(w, T, block, d0, depth):
+    """block[t·depth + d0 + c, k] = w[k, c·T + t], squares at a time where they fit"""
+    K, E, width = w.shape[0], w.shape[1], VECTOR // w.itemsize
+    to, from_ = np.empty(width, np.int64), np.arange(width) * E
+    whole = K // width * width
+    for e0 in range(0, E - width + 1, width):
+        for i in range(width):
+            c, t = (e0 + i) // T, (e0 + i) % T
+            to[i] = (t * depth + d0 + c) * (block.strides[0] // w.itemsize)
+        for k in range(0, whole, width):
+            _transpose(block.ctypes.data + k * w.itemsize, to.ctypes.data,
+                       w.ctypes.data + (k * E + e0) * w.itemsize, from_.ctypes.data, w)
+    for k in range(K):
+        for e in range(E // width * width if k < whole else 0, E):
+            block[e % T * depth + d0 + e // T, k] = w[k, e]
+
+
+@njit(cache=True, parallel=True)
+def unpack(sums, m, gw):
+    """gw (groups, K/groups, C/groups, T) from sums (splits, merged groups, (t, c), filters): the splits added up in order, what
+    lies between merged groups left out."""
+    splits, G, rows, wide = sums.shape
+    _, Kg, Cg, T = gw.shape
+    width = VECTOR // gw.itemsize
+    for task in prange(G * rows):
+        for split in range(1, splits):
+            sums[0, task // rows, task % rows] += sums[split, task // rows, task % rows]
+    blocks = (Kg + width - 1) // width
+    for task in prange(G * m * blocks):
+        g, first = task // blocks, task % blocks * width
+        matrix = sums[0, g // m, :, g % m * Kg + first:]
+        out = gw[g, first:first + width].reshape(min(width, Kg - first), Cg * T)
+        _unpack_filters(matrix, T, g % m * Cg, m * Cg, out)
+
+
+@njit(cache=True)
+def _unpack_filters(matrix, T, c0, depth, out):
+    """out[k, c·T + t] = matrix[t·depth + c0 + c, k]"""
+    K, E, width = out.shape[0], out.shape[1], VECTOR // out.itemsize
+    to, from_ = np.arange(width) * E, np.empty(width, np.int64)
+    whole = E // width * width if K == width else 0
+    for e0 in range(0, whole, width):
+        for i in range(width):
+            from_[i] = ((e0 + i) % T * depth + c0 + (e0 + i) // T) * (matrix.strides[0] // out.itemsize)
+        _transpose(out.ctypes.data + e0 * out.itemsize, to.ctypes.data, matrix.ctypes.data, from_.ctypes.data, out)
+    for e in range(whole, E):
+        for k in range(K):
+            out[k, e] = matrix[e % T * depth + c0 + e // T, k]

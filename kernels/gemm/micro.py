@@ -126,6 +126,98 @@ def vector_copy(vector_bytes):
 
 
 @functools.cache
+def square_transpose(vector_bytes):
+    """An intrinsic transpose(target, to, source, from_, like): T[j, i] = S[i, j] for a square of lanes x lanes values. Row i of S
+    lies from_[i] values behind `source`, row j of T to[j] behind `target`; addresses, and addresses of int64.
+
+    In log2(lanes) rounds, each swapping the off-diagonal quarters of ever smaller squares.
+    """
+    @intrinsic
+    def transpose(typing_context, target, to, source, from_, like):
+        def codegen(context, builder, signature, arguments):
+            target, to, source, from_, _ = arguments
+            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
+            count, i64 = emit.width, ir.IntType(64)
+            entry = lambda table, i: builder.load(builder.gep(builder.inttoptr(table, i64.as_pointer()), [emit.constant(i)]))
+            rows = [emit.load(builder.gep(emit.pointer(source), [entry(from_, i)])) for i in range(count)]
+            half = count // 2
+            while half:
+                for i in (i for i in range(count) if not i & half):
+                    upper, lower = rows[i], rows[i + half]
+                    rows[i] = emit.shuffle(upper, lower, [k if not k & half else count + k - half for k in range(count)])
+                    rows[i + half] = emit.shuffle(upper, lower, [k + half if not k & half else count + k for k in range(count)])
+                half //= 2
+            for j in range(count):
+                emit.store(rows[j], builder.gep(emit.pointer(target), [entry(to, j)]))
+            return context.get_dummy_value()
+        return types.void(*[types.intp] * 4, like), codegen
+    return transpose
+
+
+@functools.cache
+def rows_copy(values, vector_bytes=0):
+    """An intrinsic copy(target, source, step, count, like): `count` rows of `values` values (vectors, where vector_bytes is
+    given), `step` values apart in the source and side by side in the target."""
+    @intrinsic
+    def copy(typing_context, target, source, step, count, like):
+        def codegen(context, builder, signature, arguments):
+            target, source, step, count, _ = arguments
+            size = np.dtype(_dtype(like)).itemsize
+            emit = _Tile(builder, 0, 0, vector_bytes or values * size, _dtype(like))
+            target, source = emit.pointer(target), emit.pointer(source)
+            vectors = values if vector_bytes else 1
+            with cgutils.for_range(builder, count, intp=ir.IntType(64)) as loop:
+                for v in range(vectors):
+                    column, wide = emit.constant(v * emit.width), emit.constant(vectors * emit.width)
+                    row = emit.load(builder.gep(source, [builder.add(builder.mul(loop.index, step), column)]))
+                    emit.store(row, builder.gep(target, [builder.add(builder.mul(loop.index, wide), column)]))
+            return context.get_dummy_value()
+        return types.void(*[types.intp] * 4, like), codegen
+    return copy
+
+
+@functools.cache
+def tile_transform(side, function, vector_bytes):
+    """An intrinsic transform(source, target, vectors, (start, relu), like): F·d·Fᵀ of a square d of side x side vectors.
+
+    function: F as a Python function of `side` values that gives a list, written with +, - and * by numbers; it is applied to the
+    columns and then to the rows. source and target are addresses of int64 addresses, one for each vector of the square, row by
+    row; then the same for the next vector behind each, `vectors` times. start: an address of values that are added, 0 for none;
+    relu: what is below 0 becomes 0.
+    """
+    @intrinsic
+    def transform(typing_context, source, target, vectors, last, like):
+        def codegen(context, builder, signature, arguments):
+            source, target, vectors, last, _ = arguments
+            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
+            emit.transform(source, target, vectors, side, function, *cgutils.unpack_tuple(builder, last))
+            return context.get_dummy_value()
+        return types.void(types.intp, types.intp, types.intp, last, like), codegen
+    return transform
+
+
+class _Value:
+    """A vector in a formula: +, - and * by a number emit the instruction; products are fused into the sums they enter."""
+
+    def __init__(self, emit, value):
+        self.emit, self.value = emit, value
+
+    def _new(self, instruction, other):
+        return _Value(self.emit, getattr(self.emit.builder, instruction)(self.value, other, flags=("contract",)))
+
+    def __add__(self, other):
+        return self._new("fadd", other.value)
+
+    def __sub__(self, other):
+        return self._new("fsub", other.value)
+
+    def __mul__(self, number):
+        return self._new("fmul", ir.Constant(self.emit.vector, [ir.Constant(self.emit.real, number)] * self.emit.width))
+
+    __rmul__ = __mul__
+
+
+@functools.cache
 def copy_plus(vector_bytes):
     """An intrinsic copy(target, source, count, value): target[i] = source[i] + value for exactly `count` values."""
     @intrinsic
@@ -207,6 +299,27 @@ class _Tile:
         self.targets = vectors(c)
         self.end(sums)
 
+    def transform(self, source, target, vectors, side, function, start, relu):
+        """See tile_transform."""
+        builder, i64 = self.builder, ir.IntType(64)
+        zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
+        entry = lambda table, k: builder.load(builder.gep(builder.inttoptr(table, i64.as_pointer()), [self.constant(k)]))
+        with cgutils.for_range(builder, vectors, intp=i64) as loop:
+            at = builder.mul(loop.index, self.constant(self.width))
+            vector = lambda address: builder.gep(self.pointer(address), [at])
+            d = [[_Value(self, self.load(vector(entry(source, i * side + j)))) for j in range(side)] for i in range(side)]
+            columns = [function([d[i][j] for i in range(side)]) for j in range(side)]       # columns[j][a] = (F·d)[a, j]
+            rows = [function([column[a] for column in columns]) for a in range(len(columns[0]))]
+            begin = cgutils.alloca_once_value(builder, zero)
+            with builder.if_then(builder.icmp_signed("!=", start, self.constant(0))):
+                builder.store(self.load(vector(start)), begin)
+            least = builder.select(builder.icmp_signed("!=", relu, self.constant(0)), zero,
+                                   ir.Constant(self.vector, [ir.Constant(self.real, float("-inf"))] * self.width))
+            for k, value in enumerate(value for row in rows for value in row):
+                result = builder.fadd(value.value, builder.load(begin))
+                result = builder.select(builder.fcmp_ordered("<", result, least), least, result)
+                self.store(result, vector(entry(target, k)))
+
     def begin_from(self, start):
         """Registers for the tile, each row with the values at the address `start`, or zeros if that is 0."""
         builder = self.builder
@@ -252,6 +365,9 @@ class _Tile:
         for row, targets in zip(sums, self.targets):
             for total, target in zip(row, targets):
                 self.store(self.builder.load(total), target)
+
+    def shuffle(self, a, b, lanes):
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), self.width), lanes))
 
     def broadcast(self, scalar):
         undefined, i32 = ir.Constant(self.vector, ir.Undefined), ir.IntType(32)

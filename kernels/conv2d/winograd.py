@@ -1,0 +1,345 @@
+"""3x3 convolution of stride 1 with fewer multiplications: Winograd's minimal filtering.
+
+Two outputs of a filter of three taps, y0 = d0·g0 + d1·g1 + d2·g2 and y1 = d1·g0 + d2·g1 + d3·g2, take six multiplications.
+Read the taps and the outputs as polynomials: the product g(t)·y(t) has degree 3, so its values at four points say it all, one
+multiplication each. With the points 0, 1, -1 and infinity
+
+    m0 = (d0 - d2)·g0                           m1 = (d1 + d2)·(g0 + g1 + g2)/2
+    m3 = (d1 - d3)·g2                           m2 = (d2 - d1)·(g0 - g1 + g2)/2
+    y0 = m0 + m1 + m2                           y1 = m1 - m2 - m3
+
+(put the m's in, and the taps come back): F(2, 3), four multiplications in the place of six. In matrices y = Aᵀ[(G·g) ⊙ (Bᵀ·d)],
+and in two dimensions, rows and then columns, Y = Aᵀ[(G·g·Gᵀ) ⊙ (Bᵀ·d·B)]A: F(2x2, 3x3) takes 16 multiplications for four
+outputs, where the definition takes 36. Here it is F(4x4, 3x3) with the points 0, ±1, ±2 and infinity: 36 for 16 outputs, where
+the definition takes 144. The products for one point, of all channels, filters and tiles of the image, are a matrix product
+on the micro-kernel; the transforms work on vectors of channels.
+
+    forward           Y  = Aᵀ[(G·g·Gᵀ) ⊙ (Bᵀ·d·B)]A
+    data gradient     the same over gy with the filter turned round, channels and filters changed places
+    weight gradient   gg = Gᵀ[Σ over tiles (Bᵀ·d·B) ⊙ (A·gY·Aᵀ)]G
+
+The price is rounding: the transforms' factors reach 8, and errors grow to some 1e-5 of the largest value in float32. So this
+rung is for float32 alone, and for what it does not fit (other windows, float64, channels that do not fill vectors) it hands over
+to the rung below. A NaN or an infinity shows in its whole tile. Source: Lavin and Gray 2016, "Fast algorithms for convolutional
+neural networks", sections 3 and 4; the transforms are theirs.
+"""
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+
+from kernels import layout
+from kernels.conv2d import implicit_gemm
+from kernels.conv2d.implicit_gemm import _aligned, _height, _tile, sum_rows
+from kernels.conv2d.packing import pack, panels, unpack
+from kernels.gemm.micro import lanes, registers, tile_transform
+
+ANY_ORDER = True        # arrays are put in channels-last order here
+VECTOR = registers()[0]
+OUT, IN = 4, 6          # pixels along a side of a tile: results, and what they see
+POINTS = IN * IN
+NEAR = 3 << 19          # bytes of transformed tiles that stay in the second cache
+FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache, where the second is too small
+CHUNK = 64              # channels to a task of the weight gradient
+TASKS = 64              # shares of a block of tiles that may be transformed side by side
+SPLITS = 16             # shares of all tiles that have sums of their own, at the most
+APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
+
+
+def input_transform(d):
+    """Bᵀ·d: six values to six."""
+    even, odd, side, middle = d[4] - 4 * d[2], d[3] - 4 * d[1], d[4] - d[2], 2 * (d[3] - d[1])
+    return [4 * d[0] - 5 * d[2] + d[4], even + odd, even - odd, side + middle, side - middle, 4 * d[1] - 5 * d[3] + d[5]]
+
+
+def filter_transform(g):
+    """G·g: three taps to six values."""
+    ends, far = (g[0] + g[2]) * (-1 / 6), g[0] * (1 / 24) + g[2] * (1 / 6)
+    middle, half = g[1] * (1 / 6), g[1] * (1 / 12)
+    return [g[0] * (1 / 4), ends - middle, ends + middle, far + half, far - half, g[2]]
+
+
+def output_transform(m):
+    """Aᵀ·m: six values to four results."""
+    a, b, c, d = m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]
+    return [m[0] + a + c, b + 2 * d, a + 4 * c, b + 8 * d + m[5]]
+
+
+def result_gradient(g):
+    """A·g: four gradients of results to six values."""
+    a, b, c, d = g[0] + g[2], g[1] + g[3], g[0] + 4 * g[2], 2 * g[1] + 8 * g[3]
+    return [g[0], a + b, a - b, c + d, c - d, g[3]]
+
+
+def filter_gradient(u):
+    """Gᵀ·u: six values to the gradients of three taps."""
+    near, far = u[1] + u[2], u[3] + u[4]
+    return [u[0] * (1 / 4) - near * (1 / 6) + far * (1 / 24), (u[2] - u[1]) * (1 / 6) + (u[3] - u[4]) * (1 / 12),
+            far * (1 / 6) - near * (1 / 6) + u[5]]
+
+
+_input = tile_transform(IN, input_transform, VECTOR)
+_filter = tile_transform(3, filter_transform, VECTOR)
+_output = tile_transform(IN, output_transform, VECTOR)
+_result_gradient = tile_transform(OUT, result_gradient, VECTOR)
+_filter_gradient = tile_transform(IN, filter_gradient, VECTOR)
+
+
+def fits(x, weight, window, groups):
+    """Whether this rung computes such a convolution itself."""
+    (K, C), wide = weight.shape[:2], lanes(np.float32)
+    return (x.dtype == np.float32 and window[:4] == (3, 3, 1, 1) and (window.dilation_h, window.dilation_w) == (1, 1)
+            and groups == 1 and C % wide == 0 and K % wide == 0 and x.size > 0
+            and max(window.top, window.bottom, window.left, window.right) <= 2)
+
+
+def pays(x, weight, window, groups):
+    """Whether it is also faster: the tiles are mostly full, and there are enough of them to pay for the filters' transform."""
+    if not fits(x, weight, window, groups):
+        return False
+    OH, OW = window.output_size(*x.shape[2:])
+    tiles = x.shape[0] * -(-OH // OUT) * -(-OW // OUT)
+    return tiles >= 32 and OH * OW * x.shape[0] >= 8 * tiles
+
+
+def forward(x, weight, bias, window, groups=1, relu=False):
+    """See the room, and the module for the formula."""
+    if not fits(x, weight, window, groups):
+        return implicit_gemm.forward(x, weight, bias, window, groups, relu)
+    x = layout.channels_last(x)
+    y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype)
+    bias = np.zeros(len(weight), x.dtype) if bias is None else bias
+    _convolve(x, _filters(weight, False), bias, (window.top, window.left), relu, y)
+    return y
+
+
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
+    """See the room, and the module for the formulas."""
+    if not fits(x, weight, window, groups):
+        return implicit_gemm.backward(gy, x, weight, window, groups, needs)
+    x, gy, gx = layout.channels_last(x), layout.channels_last(gy), None
+    if needs[0]:
+        gx = layout.empty(x.shape, x.dtype)
+        _convolve(gy, _filters(weight, True), np.zeros(x.shape[1], x.dtype), (2 - window.top, 2 - window.left), False, gx)
+    return gx, _weight_gradient(gy, x, window) if needs[1] else None, sum_rows(gy) if needs[2] else None
+
+
+def _filters(weight, transposed):
+    """G·g·Gᵀ of every filter, flat: for each panel of filters [point][channel][filter]; transposed: turned round."""
+    packed, columns, depth, _ = pack(weight, 1, transposed)
+    table = panels(columns, weight.dtype)
+    vectors = int(table[:, 1].sum())
+    filters = layout.aligned((POINTS * (vectors * lanes(weight.dtype) * depth + APART * len(table)),), weight.dtype)
+    _transform_filters(packed[0], table, depth, transposed, filters)
+    return filters, table, columns
+
+
+def _convolve(x, filters, bias, before, relu, y):
+    """All tiles of y: x (N, C, H, W) -> y (N, K, OH, OW), `before` the padding at the top and the left."""
+    N, C, H, W = x.shape
+    rows, columns = -(-y.shape[2] // OUT), -(-y.shape[3] // OUT)
+    tiles, workers = N * rows * columns, get_num_threads()
+    K, size = y.shape[1], x.itemsize
+    small = POINTS * C * K * size <= 2 * NEAR           # filters that may be fetched again for every few tiles
+    most = max(24, NEAR // (POINTS * (C + K) * size)) if small else 128
+    blocks = -(-tiles // (most * workers)) * workers
+    grid = np.array([rows, columns, H, W, y.shape[2], y.shape[3], *before, -(-tiles // blocks), workers], np.int64)
+    _convolve_tiles(layout.rows(x), filters[0], filters[1], bias, C, grid, int(relu), layout.rows(y))
+
+
+@njit(cache=True, parallel=True)
+def _transform_filters(packed, table, depth, turned, filters):
+    width, size = VECTOR // packed.itemsize, packed.itemsize
+    for task in prange(table.shape[0] * depth):
+        p, d = task // depth, task % depth
+        first, wide = table[p, 0] * width, table[p, 1] * width
+        source, to = np.empty(9, np.int64), np.empty(POINTS, np.int64)
+        start, step = _panel(table, p, width, depth)
+        for t in range(9):
+            tap = 8 - t if turned else t
+            source[t] = packed.ctypes.data + (first * 9 * depth + (tap * depth + d) * wide) * size
+        _spread(filters.ctypes.data + (start + d * wide) * size, step * size, to)
+        _filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0), packed)
+
+
+@njit(cache=True)
+def _panel(table, p, width, depth):
+    """(start of the panel's transformed filters, distance from point to point), in values"""
+    return POINTS * (table[p, 0] * width * depth + p * APART), table[p, 1] * width * depth + APART
+
+
+@njit(cache=True)
+def _patch(matrix, grid, tile, side, before, size, outside, addresses):
+    """The addresses of the side x side pixels that belong to a tile; `outside` for those that are not in the image."""
+    rows, columns = grid[0], grid[1]
+    n, i, j = tile // (rows * columns), tile // columns % rows, tile % columns
+    pitch, H, W = matrix.shape[1] * matrix.itemsize, size[0], size[1]
+    top, left = i * OUT - before[0], j * OUT - before[1]
+    start = matrix.ctypes.data + ((n * H + top) * W + left) * pitch
+    if top >= 0 and left >= 0 and top + side <= H and left + side <= W:
+        for k in range(side * side):
+            addresses[k] = start + (k // side * W + k % side) * pitch
+        return
+    for k in range(side * side):
+        h, w = top + k // side, left + k % side
+        inside = 0 <= h < H and 0 <= w < W
+        addresses[k] = start + (k // side * W + k % side) * pitch if inside else outside
+
+
+@njit(cache=True)
+def _spread(base, step, addresses):
+    """addresses[point] = base + point · step"""
+    for point in range(addresses.size):
+        addresses[point] = base + point * step
+
+
+@njit(cache=True, parallel=True)
+def _convolve_tiles(x, filters, table, bias, C, grid, relu, y):
+    """Worker w has blocks w, w + workers, …: it transforms a block's tiles, multiplies point by point, and transforms back."""
+    tiles, most, workers = y.shape[0] // (grid[4] * grid[5]) * grid[0] * grid[1], grid[8], grid[9]
+    size, width, K = x.itemsize, VECTOR // x.itemsize, bias.size
+    for worker in prange(workers):
+        seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
+        nothing, nowhere = _aligned(C, x), _aligned(K, x)
+        nothing[:] = 0
+        V, M = _aligned(POINTS * (most * C + APART), x), _aligned(POINTS * (most * K + APART), x)
+        for t0 in range(worker * most, tiles, workers * most):
+            count = min(most, tiles - t0)
+            for t in range(count):
+                _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
+                _spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
+                _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0), x)
+            for point in range(POINTS):
+                for p in range(table.shape[0]):
+                    start, step = _panel(table, p, width, C)
+                    _multiply_point(V[point * (most * C + APART):], filters[start + point * step:], table[p, 1], count, C, K,
+                                    M[point * (most * K + APART) + table[p, 0] * width:])
+            for t in range(count):
+                _spread(M.ctypes.data + t * K * size, (most * K + APART) * size, points)
+                _patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data, results)
+                _output(points.ctypes.data, results.ctypes.data, K // width, (bias.ctypes.data, relu), x)
+
+
+@njit(cache=True)
+def _multiply_point(V, filters, vectors, count, C, K, M):
+    """M[t, k] = Σ_c V[t, c] · filters[c, k] for one panel of filters"""
+    height, wide = _height(vectors), vectors * VECTOR // V.itemsize
+    reads, writes, run = np.empty(height, np.int64), np.empty(height, np.int64), np.array([[0, C, 0]])
+    for t in range(0, count, height):
+        for i in range(height):             # behind the last tile the last one again
+            reads[i], writes[i] = min(t + i, count - 1) * C, min(t + i, count - 1) * K
+        _tile(vectors, (V.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1), (filters.ctypes.data, wide),
+              (M.ctypes.data, writes.ctypes.data, 0, 0, 0), V)
+
+
+def _weight_gradient(gy, x, window):
+    (N, K, OH, OW), C = gy.shape, x.shape[1]
+    grid = np.array([-(-OH // OUT), -(-OW // OUT), *x.shape[2:], OH, OW, window.top, window.left], np.int64)
+    table, tiles = panels(K, x.dtype), N * int(grid[0] * grid[1])
+    if POINTS * C * K * x.itemsize <= NEAR:
+        sums = np.zeros((min(SPLITS, -(-tiles // 48)), POINTS, C * K + APART), x.dtype)
+        _correlate_shares(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums)
+    else:
+        sums = np.zeros((1, POINTS, C * K + APART), x.dtype)
+        _correlate_blocks(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums[0])
+    taps = np.empty((1, 1, 9 * C, K), x.dtype)
+    _transform_gradient(sums, C, taps[0, 0])
+    gw = np.empty((1, K, C, 9), x.dtype)
+    unpack(taps, 1, gw)
+    return gw.reshape(K, C, 3, 3)
+
+
+@njit(cache=True, parallel=True)
+def _correlate_shares(x, gy, sizes, grid, table, sums):
+    """Few channels: each share of the tiles has sums of its own, which stay in the second cache with some transformed tiles."""
+    C, K, tiles = sizes
+    shares, most = sums.shape[0], max(24, NEAR // (2 * POINTS * (C + K) * x.itemsize))
+    for share in prange(shares):
+        V, D = _aligned(POINTS * (most * (C + APART) + APART), x), _aligned(POINTS * (most * (K + APART) + APART), x)
+        V, D = V.reshape(POINTS, V.size // POINTS), D.reshape(POINTS, D.size // POINTS)
+        first, last = tiles * share // shares, tiles * (share + 1) // shares
+        for t0 in range(first, last, most):
+            _transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), 0), V, D)
+            for point in range(POINTS):
+                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), sums[share, point])
+
+
+def _correlate_blocks(x, gy, sizes, grid, table, sums):
+    """Many channels: all threads transform a block of tiles, and then multiply it, each some points and channels."""
+    C, K, tiles = sizes
+    most = max(96, min(tiles, FAR // (POINTS * (C + K) * x.itemsize)))
+    most = -(-tiles // -(-tiles // most))
+    V, D = (layout.aligned((POINTS, most * (size + APART) + APART), x.dtype) for size in (C, K))
+    for t0 in range(0, tiles, most):
+        count = min(most, tiles - t0)
+        _transform_block(x, gy, (C, K), grid, (t0, count), V, D)
+        _correlate_block(V, D, table, (C, K, count), sums)
+
+
+@njit(cache=True, parallel=True)
+def _transform_block(x, gy, channels, grid, block, V, D):
+    t0, count = block
+    for part in prange(TASKS):
+        first, last = count * part // TASKS, count * (part + 1) // TASKS
+        _transform_tiles(x, gy, channels, grid, (t0 + first, last - first, first), V, D)
+
+
+@njit(cache=True)
+def _transform_tiles(x, gy, channels, grid, block, V, D):
+    """V[point, t] = Bᵀ·d·B of the input tiles, D[point, t] = A·gY·Aᵀ of the gradient's; rows of C and K values, APART apart."""
+    C, K = channels
+    t0, count, to = block               # first tile, how many, and the row of V and D where the first goes
+    size, width, v_step, d_step = x.itemsize, VECTOR // x.itemsize, V.strides[0], D.strides[0]
+    seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
+    nothing = _aligned(max(C, K), x)
+    nothing[:] = 0
+    for t in range(count):
+        _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
+        _spread(V.ctypes.data + (to + t) * (C + APART) * size, v_step, points)
+        _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0), x)
+        _patch(gy, grid, t0 + t, OUT, (0, 0), grid[4:6], nothing.ctypes.data, results)
+        _spread(D.ctypes.data + (to + t) * (K + APART) * size, d_step, points)
+        _result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0), x)
+
+
+@njit(cache=True, parallel=True)
+def _correlate_block(V, D, table, sizes, sums):
+    C, K, count = sizes
+    parts = (C + CHUNK - 1) // CHUNK
+    for task in prange(POINTS * parts):
+        point, c0 = task // parts, task % parts * CHUNK
+        _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), sums[point])
+
+
+@njit(cache=True)
+def _correlate_point(V, D, table, sizes, sums):
+    """sums[c, k] += Σ_t V[t, c] · D[t, k] for the channels c0 <= c < c1"""
+    C, K, count, c0, c1 = sizes
+    run = np.array([[0, count, 0]])
+    for p in range(table.shape[0]):
+        first, vectors = table[p]
+        height = _height(vectors)
+        reads, writes = np.empty(height, np.int64), np.empty(height, np.int64)
+        to = sums.ctypes.data + first * VECTOR
+        for c in range(c0, c1, height):
+            for i in range(height):         # behind the last channel the last one again
+                reads[i] = min(c + i, c1 - 1)
+                writes[i] = reads[i] * K
+            _tile(vectors, (V.ctypes.data, reads.ctypes.data, C + APART), (run.ctypes.data, 1),
+                  (D.ctypes.data + first * VECTOR, K + APART), (to, writes.ctypes.data, 0, to, 0), V)
+
+
+@njit(cache=True, parallel=True)
+def _transform_gradient(sums, C, taps):
+    """taps[t·C + c, k] = (Gᵀ·u·G)[t], u the shares' sums of channel c, added up in order"""
+    K, width, size = taps.shape[1], VECTOR // sums.itemsize, sums.itemsize
+    shares, step = sums.shape[0], sums.strides[1]
+    for c in prange(C):
+        source, to = np.empty(POINTS, np.int64), np.empty(9, np.int64)
+        for point in range(POINTS):
+            for share in range(1, shares):
+                total, part = sums[0, point, c * K:], sums[share, point, c * K:]
+                for k in range(K):
+                    total[k] += part[k]
+        _spread(sums.ctypes.data + c * K * size, step, source)
+        _spread(taps.ctypes.data + c * K * size, C * K * size, to)
+        _filter_gradient(source.ctypes.data, to.ctypes.data, K // width, (0, 0), sums)
