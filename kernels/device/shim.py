@@ -1,4 +1,4 @@
-"""The one module that imports numba.cuda: a successor is swapped in by changing that line.
+"""The one module that imports numba.cuda for a GPU: a successor is swapped in by changing that line.
 
 SIMULATED is true under NUMBA_ENABLE_CUDASIM=1, where Python threads play the threads of a block, one block after the other:
 slow, so the blocks are small there. Everything that depends on the size of a block reads it from here.
@@ -9,12 +9,18 @@ import os
 
 os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")     # small arrays are no mistake
 
-from numba import config, cuda
+from numba import config
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+if SIMULATED:
+    from kernels.device.simulated import cuda
+else:
+    from numba import cuda
+
 THREADS = 8 if SIMULATED else 256       # of a block; a power of two, for the trees of sums
 kernel = cuda.jit if SIMULATED else cuda.jit(cache=True)
-device_function = cuda.jit(device=True, inline="always")     # into the kernel itself: no call, and one compilation
+# Into the kernel itself: no call, and one compilation. The simulator calls it as the Python function that it is.
+device_function = (lambda function: function) if SIMULATED else cuda.jit(device=True, inline="always")
 
 _tracing = []       # a list of (kernel, arguments) inside `Tracing`, the last one counts
 

@@ -46,7 +46,7 @@ def test_agrees_with_reference(case, dtype, rng):
 def test_any_window(examples, room, values):
     """Strides, paddings, dilations and groups of all kinds, forward and backward, in float64."""
 
-    @settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow, HealthCheck.nested_given])
+    @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.nested_given])
     @given(example=examples)
     def check(example):
         run, shapes = example
