@@ -1,11 +1,14 @@
 """Without a GPU everything works as before, and whoever asks for one hears why there is none."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import kernels
 from kernels import device
 from kernels.errors import BackendError
 from minicnn import Tensor, nn
@@ -51,3 +54,25 @@ def test_cpu_arrays_load_no_cuda():
 
 def test_a_number_of_the_host_is_no_array_of_it():
     assert device.place("op", [np.float32(2), np.asarray(2.0), np.arange(3)]) == "cpu"
+
+
+def functions(path):
+    """The public functions that a file defines, less `uniform`, which reference.py shows for its tests."""
+    found = (node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef))
+    return {name for name in found if not name.startswith("_") and name != "uniform"}
+
+
+@pytest.mark.parametrize("room", kernels.ROOMS)
+def test_every_room_has_a_cuda_version_of_every_function(room):
+    place = Path(kernels.__file__).parent / room
+    assert functions(place / "reference.py") <= functions(place / "cuda.py")
+
+
+def test_one_module_imports_numba_cuda():
+    """And one its simulator: whoever swaps the library edits the shim."""
+    importers = {path.name for package in ("kernels", "minicnn", "benchmarks")
+                 for path in (Path(kernels.__file__).parents[1] / package).rglob("*.py")
+                 for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                 if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "numba"
+                 and ("cuda" in (node.module or "") or "cuda" in {alias.name for alias in node.names})}
+    assert importers == {"shim.py", "simulated.py"}
