@@ -22,6 +22,7 @@ def main(argv=None):
 
 def parse(argv):
     """The command line as a namespace."""
+    from benchmarks import trajectory
     from benchmarks.peers import CONTENDERS, WANTED
     from benchmarks.shapes import OPS, PASSES
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, epilog=EPILOG)
@@ -34,6 +35,10 @@ def parse(argv):
     peers.add_argument("--repeats", type=positive, default=LEAST_REPEATS, help="timed turns of each contender, at least 5 (5)")
     peers.add_argument("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help=f"of {', '.join(CONTENDERS)}; all")
     peers.add_argument("--threads", type=positive, default=2, help="of each contender (2)")
+    peers.add_argument("--memory", action="store_true", help="peak memory of training steps, instead of times")
+    peers.add_argument("--trajectory", action="store_true",
+                       help=f"how far {trajectory.STEPS} losses drift from PyTorch's, instead of times "
+                            f"({', '.join(trajectory.MODELS)})")
     peers.add_argument("--out", metavar="FILE", help="write JSON there")
     peers.set_defaults(run=peers_command, known=WANTED)
     layers = commands.add_parser("kernels", help="every distinct layer of the networks against PyTorch", epilog=EPILOG)
@@ -48,6 +53,11 @@ def parse(argv):
     layers.set_defaults(run=kernels_command)
     for command in (peers, layers):
         command.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: the GPU's kernels (cpu)")
+    startup = commands.add_parser("startup", help="import, first step, compilation, memory that stays behind", epilog=EPILOG)
+    startup.add_argument("--repeats", type=positive, default=LEAST_REPEATS, help="processes for each median, at least 5 (5)")
+    startup.add_argument("--threads", type=positive, default=2)
+    startup.add_argument("--out", metavar="FILE", help="write JSON there")
+    startup.set_defaults(run=startup_command)
     args = parser.parse_args(argv)
     for op in set(getattr(args, "ops", ())) - set(OPS):
         parser.error(f"no operation {op!r}; choose from {', '.join(OPS)}")
@@ -145,6 +155,43 @@ def keep_gpu(args, name, complete, result):
     return 1 if any("error" in row for row in result["rows"]) else 0
 
 
+def startup_command(args):
+    """Measure, print the table, write the JSON."""
+    from benchmarks import startup
+    from minicnn.cli.output import print_table, progress, say
+    result = startup.run(args.repeats, args.threads, progress)
+    print_table(*startup.table(result), f"{args.threads} threads, {args.repeats} processes each")
+    path = write(place(args, "startup", True), command(), args.threads, result)
+    say(f"written to {path}")
+    return 0
+
+
+def memory_command(args):
+    """peers --memory"""
+    from benchmarks import memory, peers
+    from minicnn.cli.output import print_table, progress
+    path = place(args, "memory", not (args.models or args.batch or args.contenders))
+
+    def keep(rows):
+        if path:
+            write(path, command(), args.threads, {"rows": rows})
+    rows = memory.run(args.models or list(peers.WANTED), args.batch, args.threads, args.contenders, progress, keep)
+    print_table(*memory.table(rows), f"peak memory of training steps in MiB, float32, {args.threads} threads")
+    return 0
+
+
+def trajectory_command(args):
+    """peers --trajectory; 1 where the losses drift further apart than is wanted."""
+    from benchmarks import trajectory
+    from minicnn.cli.output import print_table, progress
+    path = place(args, "trajectory", not (args.models or args.batch))
+    rows = trajectory.run(args.models or trajectory.MODELS, args.batch, args.threads, progress)
+    print_table(*trajectory.table(rows), f"losses of {trajectory.STEPS} updates, minicnn and PyTorch")
+    if path:
+        write(path, command(), args.threads, {"rows": rows})
+    return 1 if any(row["difference"] > row["wanted"] for row in rows) else 0
+
+
 def command():
     """The command line, to be kept with the figures."""
     return "python -m benchmarks " + " ".join(sys.argv[1:])
@@ -152,6 +199,8 @@ def command():
 
 def peers_command(args):
     """Time, print the tables, write the JSON."""
+    if args.memory or args.trajectory:
+        return memory_command(args) if args.memory else trajectory_command(args)
     from benchmarks import peers
     from minicnn.cli.output import print_table, progress, say
     modes = ["train", "inference"] if args.mode == "both" else [args.mode]

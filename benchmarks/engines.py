@@ -13,9 +13,10 @@ MOMENTUM, WEIGHT_DECAY, LEARNING_RATE = 0.9, 1e-4, 1e-3
 
 
 class Minicnn:
-    """This engine. fused: batch norm is folded into the convolutions (inference)."""
+    """This engine. fused: batch norm is folded into the convolutions (inference). rungs: pinned ones, {op: rung}."""
 
-    def __init__(self, model, weights, dtype, training, fused=False):
+    def __init__(self, model, weights, dtype, training, fused=False, rungs=()):
+        import kernels
         from minicnn import models, optim
         self.model = models.create(model).astype(dtype)
         self.model.load_state_dict(_arrays(weights))
@@ -23,6 +24,8 @@ class Minicnn:
         if fused:
             self.model = self.model.fuse() or self.model
         self.optimizer = optim.SGD(self.model.parameters(), LEARNING_RATE, MOMENTUM, WEIGHT_DECAY)
+        self.pins = contextlib.ExitStack()
+        self.pins.enter_context(kernels.using(**dict(rungs)))
 
     def take(self, images):
         return images

@@ -19,16 +19,20 @@ WANTED = {
     "alexnet_owt": (1.2, 1.0, 0.9), "vgg16": (1.3, 1.3, 1.0), "googlenet_bn": (1.2, 1.0, 0.8), "resnet50": (1.3, 1.0, 0.9),
     "wide_resnet50_2": (1.3, 1.1, 0.9), "resnext50_32x4d": (1.5, 1.2, 0.9), "densenet121": (1.5, 1.0, 0.8),
     "squeezenet1_1": (1.5, 1.0, 0.7), "resnet20": (1.3, 1.0, None), "resnet110": (1.3, 1.0, None)}
-MEMORY_WANTED = 0.8             # of the leanest mode of PyTorch
 CONTENDERS = {
     "minicnn": ("Minicnn", {}),
     "minicnn-fused": ("Minicnn", {"fused": True}),
+    "minicnn-im2col": ("Minicnn", {"rungs": {"conv2d": "im2col"}}),
     "torch": ("Torch", {}),
     "torch-channels-last": ("Torch", {"channels_last": True}),
     "torch-compile": ("Torch", {"compiled": True}),
     "onnxruntime": ("OnnxRuntime", {}),
 }
-MODES = {"train": ("minicnn", "torch", "torch-channels-last", "torch-compile"), "inference": tuple(CONTENDERS)}
+HEADS = {"minicnn-fused": "fused", "minicnn-im2col": "im2col", "torch": "NCHW", "torch-channels-last": "ch.last",
+         "torch-compile": "compile", "onnxruntime": "ONNX RT"}
+MODES = {"train": ("minicnn", "torch", "torch-channels-last", "torch-compile"),
+         "inference": ("minicnn", "minicnn-fused", "torch", "torch-channels-last", "torch-compile", "onnxruntime")}
+INFERENCE_ONLY = ("minicnn-fused", "onnxruntime")
 TURN, PAUSE = 0.25, 0.02        # seconds: of steps in a turn; for the last contender's threads to fall asleep
 WARM_UP = 2
 LOSS_TOLERANCE, LOGIT_TOLERANCE = 1e-3, 1e-3        # relative to the largest
@@ -47,9 +51,10 @@ def shape_and_classes(model, batch):
 
 
 def contenders(mode, chosen=None):
-    """The names of those that can run in `mode`, of the chosen ones if any are."""
+    """The chosen ones that can run in `mode`; without a choice all but what is there for comparison with ourselves."""
     from minicnn import nn
-    names = [name for name in MODES[mode] if not chosen or name in chosen]
+    names = [name for name in CONTENDERS if name in (chosen or MODES[mode])]
+    names = [name for name in names if mode == "inference" or name not in INFERENCE_ONLY]
     return [name for name in names if name != "minicnn-fused" or hasattr(nn.Module, "fuse")]
 
 
@@ -183,10 +188,8 @@ def run(models, modes, batch, repeats, threads, chosen, progress, keep):
 
 def table(rows, mode):
     """(columns, rows as texts) of the results in one mode, images a second."""
-    names = [name for name in MODES[mode] if any(name in row.get("contenders", ()) for row in rows)]
-    heads = {"minicnn-fused": "fused", "torch": "NCHW", "torch-channels-last": "ch.last", "torch-compile": "compile",
-             "onnxruntime": "ONNX RT"}
-    columns = ["model", ">batch", *[">" + heads.get(name, name) for name in names], ">/PyTorch", ">wanted"]
+    names = [name for name in CONTENDERS if any(name in row.get("contenders", ()) for row in rows if row["mode"] == mode)]
+    columns = ["model", ">batch", *[">" + HEADS.get(name, name) for name in names], ">/PyTorch", ">wanted"]
     columns += [">/ONNX RT", ">wanted"] if mode == "inference" else []
     lines = []
     for row in rows:

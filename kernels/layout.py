@@ -8,6 +8,7 @@ each row: rows have a `pitch`, the distance from pixel to pixel in values.
 
 import numpy as np
 
+MANY = 1 << 14          # values: fewer are copied by NumPy
 ALIGN = 64              # bytes: a cache line and the widest vector
 
 
@@ -79,7 +80,21 @@ def flat(x):
     return x.reshape(-1) if x.flags.c_contiguous else x.transpose(0, 2, 3, 1).reshape(-1)
 
 
+def c_order(x):
+    """x itself if it is in C order, else a copy that is."""
+    if x.ndim != 4 or x.size < MANY or not prefers_channels_last(x) or pitch(x) != x.shape[1]:
+        return np.ascontiguousarray(x) if x.ndim else x
+    from kernels import reorder
+    y = aligned(x.shape, x.dtype)
+    reorder.to_c_order(images(x), y)
+    return y
+
+
 def _copy(x):
     y = empty(x.shape, x.dtype)
-    y[...] = x
+    if x.size >= MANY and x.flags.c_contiguous:
+        from kernels import reorder
+        reorder.to_channels_last(x, images(y))
+    else:
+        y[...] = x
     return y

@@ -20,6 +20,11 @@ def forward(axis, *arrays):
     return y
 
 
+def copy_into(part, x):
+    """See the room."""
+    part[...] = x
+
+
 def backward(gy, sizes, axis):
     """See the room."""
     start, inner, pieces = 0, math.prod(gy.shape[axis + 1:]), []

@@ -20,14 +20,14 @@ from numba import get_num_threads, njit, prange
 
 from kernels import layout
 from kernels.conv2d.classes import forward_classes, gradient_classes
-from kernels.conv2d.packing import ROWS, WIDE, merged, pack, panels, unpack
+from kernels.conv2d.packing import ROWS, WIDE, kept, merged, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
 
 VECTOR = registers()[0]         # bytes
 BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
 NEAR = 1 << 20                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
-SUMS = 8 << 20                  # bytes of a weight gradient's partial sums
+SUMS = 2 << 20                  # bytes of a weight gradient's partial sums
 TASKS = 16                      # shares of a weight gradient, at the least, that may run side by side
 PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
@@ -42,7 +42,7 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     """y = X · W + bias; see the module. Shapes as in the room."""
     x, out = layout.channels_last(x), window.output_size(*x.shape[2:])
     y = layout.empty((x.shape[0], weight.shape[0], *out), x.dtype)
-    packed, columns, depth, G = pack(weight, groups)
+    packed, columns, depth, G = kept(pack, weight, groups)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), out, layout.pitch(y))
     _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
               (columns, depth, get_num_threads(), int(relu)), layout.rows(y))
@@ -148,7 +148,7 @@ def _block_size(x, classes, images, workers):
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
     columns, depth, workers, relu = sizes
-    groups, width, block_size = packed.shape[0], VECTOR // y.itemsize, _block_size(x, classes, images, workers)
+    groups, block_size = packed.shape[0], _block_size(x, classes, images, workers)
     firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
     for k in range(classes.table.shape[0]):
         pixels = images * classes.table[k, 1] * classes.table[k, 3]

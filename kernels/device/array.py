@@ -6,7 +6,7 @@ once. Values lie in C order without gaps: reshape shares memory, every other cha
 """
 
 import math
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -20,12 +20,19 @@ UNARY = {"negative": 0, "exp": 1, "log": 2, "sqrt": 3, "square": 4, "absolute": 
 REMEDY = "compute it on the host, from numpy.asarray(array) or tensor.to('cpu')"
 
 
+class Flags(NamedTuple):
+    """What of numpy.ndarray.flags is asked for."""
+
+    c_contiguous: bool
+    writeable: bool
+
+
 class DeviceArray(NDArrayOperatorsMixin):
     """shape, dtype and a block of GPU memory with the values in C order. Made by kernels.device.to_device."""
 
     __slots__ = ("dtype", "shape", "storage")
     device = "cuda"
-    flags = SimpleNamespace(c_contiguous=True, writeable=True)
+    flags = Flags(c_contiguous=True, writeable=True)
 
     def __init__(self, shape, dtype, storage=None):
         self.shape, self.dtype = tuple(int(side) for side in shape), np.dtype(dtype)

@@ -1,7 +1,7 @@
-"""The fully connected layer on the micro-kernel: with few images its cost is to read the weights, so they are read once, as they are.
+"""The fully connected layer on the micro-kernel: with few images its cost is to read the weights, so they are read as they lie.
 
-A BLAS packs both matrices before it multiplies; for sixteen images that is another pass over weights of a hundred megabytes. The
-micro-kernel needs its vectors side by side, its rows may lie anywhere. So each product takes as vectors what does lie side by side:
+A BLAS packs both matrices before it multiplies; for sixteen images that is another pass over weights of a hundred megabytes.
+The micro-kernel needs its vectors side by side, its rows may lie anywhere. So each product takes as vectors what lies so:
 
     forward           yᵀ[k, n]  = Σ_c W[k, c] · xᵀ[c, n]        rows are the weights' own, xᵀ is packed, small
     data gradient     gx[n, c]  = Σ_k gy[n, k] · W[k, c]        vectors are pieces of the weights' rows
@@ -123,5 +123,6 @@ def _weight_gradient(gy, x, table, gw):
         for p in range(table.shape[0]):
             first, vectors = table[p]
             for i in range(0, min(ROWS, K - task * ROWS), _height(vectors)):
+                to = gw.ctypes.data + first * VECTOR, writes[i:].ctypes.data, 0, 0, 0
                 _tile(vectors, (gy.ctypes.data, reads[i:].ctypes.data, K), (run.ctypes.data, 1),
-                      (x.ctypes.data + first * VECTOR, C), (gw.ctypes.data + first * VECTOR, writes[i:].ctypes.data, 0, 0, 0), x)
+                      (x.ctypes.data + first * VECTOR, C), to, x)
