@@ -80,7 +80,7 @@ class _Plan:
         if kind == "pointwise":
             fits = all(a.ndim < 2 or a.shape == node.y.shape for a in node.arrays)
         if kind == "concat":
-            fits = node.op.axis == 1
+            fits = getattr(node.op, "axis", 1) == 1         # Append has none: it is over channels
         return cls(node, kind if fits else "other")
 
     def lists(self):
