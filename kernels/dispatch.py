@@ -39,13 +39,24 @@ class Room:
         """Run `function` on the pinned or the best rung. Arrays are copied to C order here if they are not in it, unless the
         rung says with ANY_ORDER that it puts them in the order it wants itself."""
         _check_dtypes(f"{self.name}.{function}", args)
-        name = _pinned.get().get(self.name) or self.best(function, *args)
+        name = self.pinned() or self.best(function, *args)
         rung = self.rung(name)
         if not getattr(rung, "ANY_ORDER", False):
-            args = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args]
+            args = [layout.c_order(a) if isinstance(a, np.ndarray) else a for a in args]
         memory.keep_pages()
         values = sum(a.size for a in args if isinstance(a, np.ndarray))
         return threads.call(getattr(rung, function), *args, alone=values < FEW)
+
+    def call_as_is(self, function, *args):
+        """As call, but without copies into another order: for functions that change their first array in place."""
+        _check_dtypes(f"{self.name}.{function}", args)
+        rung = self.rung(self.pinned() or self.best(function, *args))
+        memory.keep_pages()
+        return threads.call(getattr(rung, function), *args, alone=args[0].size < FEW)
+
+    def pinned(self):
+        """The rung that `using` has pinned, or None."""
+        return _pinned.get().get(self.name)
 
     def rung(self, name):
         """The module of one rung."""

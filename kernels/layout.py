@@ -8,6 +8,8 @@ each row: rows have a `pitch`, the distance from pixel to pixel in values.
 
 import numpy as np
 
+LONG = 256              # values to a row, where there are pixels enough
+MANY = 1 << 14          # values: fewer are copied by NumPy
 ALIGN = 64              # bytes: a cache line and the widest vector
 
 
@@ -56,6 +58,19 @@ def rows(x):
     return np.lib.stride_tricks.as_strided(x, (x.shape[0] * x.shape[2] * x.shape[3], step), (step * x.itemsize, x.itemsize))
 
 
+def long_rows(*arrays):
+    """(matrices, times): images of one shape as `rows`; of dense ones with few channels `times` pixels make a row, so that
+    loops along it are worth their start."""
+    arrays = [channels_last(array) for array in arrays]
+    N, C, H, W = arrays[0].shape
+    matrices, times = [rows(array) for array in arrays], 1
+    if all(matrix.shape[1] == C for matrix in matrices):
+        while C * times < LONG and N * H * W % (2 * times) == 0:
+            times *= 2
+        matrices = [matrix.reshape(-1, C * times) for matrix in matrices]
+    return matrices, times
+
+
 def images(x):
     """A dense channels-last array as it lies in memory: (N, H, W, C), C order."""
     return x.transpose(0, 2, 3, 1)
@@ -79,7 +94,21 @@ def flat(x):
     return x.reshape(-1) if x.flags.c_contiguous else x.transpose(0, 2, 3, 1).reshape(-1)
 
 
+def c_order(x):
+    """x itself if it is in C order, else a copy that is."""
+    if x.ndim != 4 or x.size < MANY or not prefers_channels_last(x) or pitch(x) != x.shape[1]:
+        return np.ascontiguousarray(x) if x.ndim else x
+    from kernels import reorder
+    y = aligned(x.shape, x.dtype)
+    reorder.to_c_order(images(x), y)
+    return y
+
+
 def _copy(x):
     y = empty(x.shape, x.dtype)
-    y[...] = x
+    if x.size >= MANY and x.flags.c_contiguous:
+        from kernels import reorder
+        reorder.to_channels_last(x, images(y))
+    else:
+        y[...] = x
     return y

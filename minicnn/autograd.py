@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from kernels.activation import add
+from kernels.activation import accumulate, add
 from minicnn.errors import DTypeError, GraphError, ShapeError
 
 FLOATS = (np.float32, np.float64)
@@ -71,6 +71,7 @@ class Op:
     """
 
     needs = ()
+    makes_gradients = "unknown"     # "new" or "parts of gy" (disjoint ones) lets the engine add to them in place
 
     def check(self, *arrays):
         """Raise an error of minicnn.errors if `forward` cannot take these arrays: the value, the rule, the remedy."""
@@ -90,6 +91,11 @@ class Op:
     def flops(self, output_shape, *input_shapes):
         """Operations of the forward pass: 2 x MACs, or one for each output value where there are no MACs."""
         return 2 * self.macs(output_shape, *input_shapes) or int(np.prod(output_shape))
+
+
+def no_flops(op, output_shape, *input_shapes):
+    """Op.flops of what moves values and computes none."""
+    return 0
 
 
 class Record:
@@ -176,13 +182,13 @@ class Tensor:
         if not self.requires_grad:
             raise GraphError("backward: this tensor was computed without gradients; set requires_grad=True on an input "
                              "and stay outside no_grad()")
-        gradients = {id(self): _upstream(self, gradient)}
+        gradients, own = {id(self): _upstream(self, gradient)}, {id(self)}
         for tensor in _outputs_first(self):
             gy = gradients.pop(id(tensor))
             if tensor._creator is None:
                 tensor.grad = gy if tensor.grad is None else add(tensor.grad, gy)
             else:
-                _step_back(tensor, gy, gradients)
+                _step_back(tensor, gy, gradients, own)
 
 
 def as_tensor(x):
@@ -227,8 +233,11 @@ def _outputs_first(root):
         yield order.pop()
 
 
-def _step_back(tensor, gy, gradients):
-    """Multiply gy by the Jacobian of the op that made `tensor`, and add the results to the inputs' gradients."""
+def _step_back(tensor, gy, gradients, own):
+    """Multiply gy by the Jacobian of the op that made `tensor`, and add the results to the inputs' gradients.
+
+    own: ids of the tensors whose gradient is an array that nobody else holds, so that it may be added to in place.
+    """
     record = tensor._creator
     op, inputs = record.op, record.inputs
     record.op = record.inputs = None
@@ -247,9 +256,23 @@ def _step_back(tensor, gy, gradients):
             if x._creator is None and any(np.may_share_memory(g, other) for other in taken):
                 g = g.copy()
             taken.append(g)
-            gradients[id(x)] = add(gradients[id(x)], g) if id(x) in gradients else g
+            if id(x) not in gradients:
+                gradients[id(x)] = g
+                (own.add if _is_new(op, g, gy, id(tensor) in own) else own.discard)(id(x))
+            elif id(x) in own:
+                accumulate(gradients[id(x)], g)
+            else:
+                gradients[id(x)] = add(gradients[id(x)], g)
+                own.add(id(x))
     if _mode.observers:
         notify("backward", op, gy, results, seconds)
+
+
+def _is_new(op, g, gy, gy_is_own):
+    """Whether a gradient that op.backward returned is held by nobody else: made anew, or a part of gy that no other gets."""
+    if _mode.observers or not g.flags.writeable:
+        return False
+    return op.makes_gradients == "new" or (op.makes_gradients == "parts of gy" and gy_is_own)
 
 
 def _check_gradient(op, i, x, g):

@@ -106,6 +106,36 @@ def relu_where(mask):
     return lambda ctx, gy: (gy * mask(ctx.x[0], gy),)
 
 
+def conv_backward(ctx, gy):
+    """The convolution's alone, without the mask of the ReLU behind it."""
+    return list(kernels.conv2d.backward(gy, *ctx.x[:2], ctx.op.window))
+
+
+def norm_backward(ctx, gy):
+    """The batch norm's alone, without the mask of the ReLU behind it."""
+    op = ctx.op
+    return list(kernels.batch_norm.backward(gy, ctx.x[0], op.mean, op.var, op.weight, op.eps, op.batch_statistics))
+
+
+def unmasked(i, alone):
+    """Input i's gradient by the backward pass `alone`, which leaves the ReLU out."""
+    return lambda ctx, gy: [alone(ctx, gy)[k] if k == i else g for k, g in enumerate(ctx.right(gy))]
+
+
+def mask_last(ctx, gy):
+    """The ReLU's mask on gx, behind the batch norm, in the place of gy."""
+    gx, *rest = norm_backward(ctx, gy)
+    return [gx * (ctx.y > 0), *rest]
+
+
+def mask_without_the_sum(ctx, gy):
+    """The mask of the batch norm's output, to which the shortcut is not added yet."""
+    op = ctx.op
+    y = kernels.batch_norm.normalize(ctx.x[0], op.mean, op.var, op.weight, op.bias, op.eps)
+    masked = gy * (y > 0)
+    return [*norm_backward(ctx, masked), masked]
+
+
 def softmax_of(ctx):
     return np.exp(ctx.op.logp)
 
@@ -218,6 +248,22 @@ BUGS = [
     Bug("gx divided twice", "batch_norm in evaluation", ELEMENT, on(0, lambda g: g / np.sqrt(wide(STATISTICS[1]) + 1e-5))),
     Bug("gbias missing", "batch_norm in evaluation", ZERO, zero(2)),
     Bug("x overwritten by xhat", "batch_norm", {"input mutated"}, None, writes_to_input(0, lambda x: x.__isub__(0.1))),
+    # Fused with the ReLU behind them
+    Bug("no mask", "conv2d and relu", set(), conv_backward),
+    Bug("gbias without the mask", "conv2d and relu", set(), unmasked(2, conv_backward)),
+    Bug("gx without the mask", "conv2d and relu", set(), unmasked(0, conv_backward)),
+    Bug("mask of the upstream gradient", "conv2d and relu", set(), upstream(lambda gy: gy * (gy > 0))),
+    Bug("gweight of the first image", "conv2d and relu", SUM, upstream_of(1, only(0, 0))),
+    Bug("no mask", "batch_norm and relu", set(), norm_backward),
+    Bug("mask behind the statistics", "batch_norm and relu", set(), mask_last),
+    Bug("gweight without the mask", "batch_norm and relu", set(), unmasked(1, norm_backward)),
+    Bug("gbias negative", "batch_norm and relu", SIGN, scale(2, -1)),
+    Bug("shortcut's gradient missing", "batch_norm, sum and relu", ZERO, zero(3)),
+    Bug("shortcut's gradient without the mask", "batch_norm, sum and relu", MASK | CROSS, lambda ctx, gy: [
+        *ctx.right(gy)[:3], gy.copy()]),
+    Bug("shortcut's gradient is gx", "batch_norm, sum and relu", set(), swap(0, 3)),
+    Bug("shortcut's gradient doubled", "batch_norm, sum and relu", FACTOR, scale(3, 2)),
+    Bug("mask without the shortcut", "batch_norm, sum and relu", set(), mask_without_the_sum),
     # Local response normalisation
     Bug("normaliser as a constant", "lrn", CROSS, lrn(cross=False)),
     Bug("own channel alone", "lrn", CROSS, lrn_own_channel),

@@ -168,6 +168,11 @@ def _evaluate_relu(x, w, b, add=None):
     return ops.batch_norm_relu(x, mean, var, w, b, add=add)
 
 
+def _append(x, new, more):
+    buffer = ops.ChannelBuffer(9)
+    return ops.append(ops.append(x, new, buffer), more, buffer)
+
+
 def _labels(n, k):
     return (np.arange(n) * 2 + 1) % k
 
@@ -234,6 +239,8 @@ CASES = [
          lambda *xs: np.array([[plane for x in xs for plane in x[n]] for n in range(2)]), "concat",
          st.tuples(st.integers(0, 2), st.lists(st.integers(1, 4), min_size=1, max_size=4)).map(
              lambda t: (lambda *xs: ops.concat(xs, t[0]), [(2, 3, 2)[:t[0]] + (c,) + (2, 3, 2)[t[0] + 1:] for c in t[1]]))),
+    Case("append", "Append", _append, ((2, 3, 4, 5), (2, 2, 4, 5), (2, 4, 4, 5)),
+         lambda *xs: np.array([[plane for x in xs for plane in x[n]] for n in range(2)]), "concat"),
     Case("relu", "ReLU", ops.relu, ((2, 3, 4, 5),),
          lambda x: np.array([v if v > 0 else 0.0 for v in x.ravel()]).reshape(x.shape), "activation",
          plain(ops.relu, image_shapes()), distinct),

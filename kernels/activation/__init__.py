@@ -19,6 +19,12 @@ def relu_backward(gy, y):
     return room.call("relu_backward", gy, y)
 
 
+def accumulate(a, b):
+    """a += b, in place, for arrays of one shape; a may be some channels of a larger channels-last array."""
+    expect_shape("accumulate: b", b, a.shape)
+    room.call_as_is("accumulate", a, b)
+
+
 def add(a, b):
     """y = a + b for arrays of one shape: a residual sum, and gradients that meet."""
     expect_shape("add: b", b, a.shape)

@@ -15,13 +15,12 @@ from kernels import layout
 ANY_ORDER = True        # arrays are put in channels-last order here
 PARTS = 16              # shares of the pixels: the sums of each are added up in order
 RUN = 64                # rows summed in the array's own dtype
-LONG = 256              # values to a row, where there are pixels enough
 
 
 def statistics(x):
     """See the room."""
     C, count = x.shape[1], x.size // x.shape[1]
-    (x,), times = _matrices([x])
+    (x,), times = layout.long_rows(x)
     shift, parts = x[0, :C].copy(), np.zeros((PARTS, 2, C * times))
     _sums(x, np.tile(shift, times), parts)
     total, square = parts.sum(0).reshape(2, times, C).sum(1)
@@ -35,10 +34,10 @@ def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     y = layout.empty(x.shape, x.dtype)
     terms = mean, _scale(weight, var, eps), bias
     if add is None:
-        (a, b), times = _matrices([x, y])
+        (a, b), times = layout.long_rows(x, y)
         _normalize(a, *[np.tile(t, times) for t in terms], relu, b)
     else:
-        (a, s, b), times = _matrices([x, add, y])
+        (a, s, b), times = layout.long_rows(x, add, y)
         _normalize_add(a, s, *[np.tile(t, times) for t in terms], relu, b)
     return y
 
@@ -47,7 +46,7 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
     """See the room, and the reference for the formula."""
     gx = layout.empty(x.shape, x.dtype)
     relu, bias = relu_bias is not None, mean if relu_bias is None else relu_bias
-    (g, a, out), times = _matrices([gy, x, gx])
+    (g, a, out), times = layout.long_rows(gy, x, gx)
     terms = [np.tile(t, times) for t in (mean, _scale(weight, var, eps), bias)]
     parts = np.zeros((PARTS, 2, mean.size * times))
     _gradient_sums(g, a, *terms, relu, parts)
@@ -59,25 +58,13 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
 def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
     """See the room."""
     gx, gadd = layout.empty(x.shape, x.dtype), layout.empty(x.shape, x.dtype)
-    (g, b, a, masked, out), times = _matrices([gy, y, x, gadd, gx])
+    (g, b, a, masked, out), times = layout.long_rows(gy, y, x, gadd, gx)
     terms = [np.tile(t, times) for t in (mean, _scale(weight, var, eps), mean)]
     parts = np.zeros((PARTS, 2, mean.size * times))
     _masked_sums(g, b, a, terms[0], masked, parts)
     gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
     _input_gradient(masked, a, *terms, False, tuple(np.tile(t, times) for t in slopes), out)
     return gx, gweight, gbias, gadd
-
-
-def _matrices(arrays):
-    """(matrices, times): each array as rows of pixels; of dense arrays with few channels `times` pixels make a row."""
-    arrays = [layout.channels_last(array) for array in arrays]
-    N, C, H, W = arrays[0].shape
-    rows, times = [layout.rows(array) for array in arrays], 1
-    if all(r.shape[1] == C for r in rows):
-        while C * times < LONG and N * H * W % (2 * times) == 0:
-            times *= 2
-        rows = [r.reshape(-1, C * times) for r in rows]
-    return rows, times
 
 
 def _scale(weight, var, eps):

@@ -1,6 +1,6 @@
 """Concatenation along one axis, and its gradient, which is a split."""
 
-from kernels.dispatch import Room, by_order
+from kernels.dispatch import Room, by_order, expect_shape
 from kernels.errors import ShapeError
 
 room = Room("concat", ["reference", "cpu", "channels_last"], by_order)
@@ -17,6 +17,12 @@ def forward(arrays, axis=1):
             raise ShapeError(f"concat: array {i} has shape {array.shape}, array 0 has {first}; "
                              f"all sides but axis {axis} must be equal")
     return room.call("forward", axis, *arrays)
+
+
+def copy_into(part, x):
+    """part[...] = x, where part (N, C, H, W) is some channels of a channels-last array."""
+    expect_shape("concat: x", x, part.shape)
+    room.call_as_is("copy_into", part, x)
 
 
 def backward(gy, sizes, axis=1):

@@ -21,6 +21,11 @@ def forward(axis, *arrays):
     return y
 
 
+def copy_into(part, x):
+    """See the room."""
+    part[...] = x
+
+
 def backward(gy, sizes, axis):
     """See the room."""
     outer, inner = math.prod(gy.shape[:axis]), math.prod(gy.shape[axis + 1:])

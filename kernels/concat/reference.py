@@ -8,6 +8,11 @@ def forward(axis, *arrays):
     return np.concatenate(arrays, axis)
 
 
+def copy_into(part, x):
+    """See the room."""
+    part[...] = x
+
+
 def backward(gy, sizes, axis):
     """See the room."""
     return [piece.copy() for piece in np.split(gy, np.cumsum(sizes)[:-1], axis)]

@@ -6,19 +6,27 @@ x (N, C, H, W), weight (K, C/groups, R, S), bias (K,) or None, y (N, K, OH, OW).
 the C inputs. Source: LeCun et al. 1998, section II.A; groups: Krizhevsky et al. 2012, section 3.5.
 """
 
+from kernels import layout
 from kernels.dispatch import Room, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
 
-
 def _best(function, *args):
-    """Winograd where it pays: the arguments are forward's or backward's."""
-    from kernels.conv2d import winograd
+    """Winograd where it pays, shuffles for small groups; the arguments are forward's or backward's."""
+    from kernels.conv2d import grouped, winograd
     x, weight, window, groups = (args[0], args[1], *args[3:5]) if function == "forward" else args[1:5]
+    if grouped.fits(weight, groups):
+        return "grouped"
     return "winograd" if winograd.pays(x, weight, window, groups) else "implicit_gemm"
 
 
-room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "winograd"], _best)
+room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "grouped", "winograd"], _best)
+
+
+def ordered(x):
+    """x in the order that the rung in use reads, a copy where it is not: for callers that need it forward and backward."""
+    c_order = x.ndim != 4 or room.pinned() in ("reference", "im2col")
+    return x if c_order else layout.channels_last(x)
 
 
 def forward(x, weight, bias, window, groups=1, relu=False):

@@ -20,15 +20,14 @@ from numba import get_num_threads, njit, prange
 
 from kernels import layout
 from kernels.conv2d.classes import forward_classes, gradient_classes
-from kernels.conv2d.packing import ROWS, WIDE, merged, pack, panels, unpack
+from kernels.conv2d.packing import ROWS, WIDE, kept, merged, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
 
 VECTOR = registers()[0]         # bytes
 BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
 NEAR = 1 << 20                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
-SUMS = 8 << 20                  # bytes of a weight gradient's partial sums
-TASKS = 16                      # shares of a weight gradient, at the least, that may run side by side
+SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own
 PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
@@ -42,7 +41,7 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     """y = X · W + bias; see the module. Shapes as in the room."""
     x, out = layout.channels_last(x), window.output_size(*x.shape[2:])
     y = layout.empty((x.shape[0], weight.shape[0], *out), x.dtype)
-    packed, columns, depth, G = pack(weight, groups)
+    packed, columns, depth, G = kept(pack, weight, groups)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), out, layout.pitch(y))
     _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
               (columns, depth, get_num_threads(), int(relu)), layout.rows(y))
@@ -148,7 +147,7 @@ def _block_size(x, classes, images, workers):
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
     columns, depth, workers, relu = sizes
-    groups, width, block_size = packed.shape[0], VECTOR // y.itemsize, _block_size(x, classes, images, workers)
+    groups, block_size = packed.shape[0], _block_size(x, classes, images, workers)
     firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
     for k in range(classes.table.shape[0]):
         pixels = images * classes.table[k, 1] * classes.table[k, 3]
@@ -180,8 +179,8 @@ def _weight_gradient(gy, x, shape, window, groups):
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), gy.shape[2:], layout.pitch(gy))
     wide = int(table[:, 1].sum()) * lanes(gy.dtype)
     blocks = -(-gy.size // (shape[0] * BLOCK))
-    splits = max(1, min(TASKS // G, blocks, SUMS // (G * T * depth * wide * gy.itemsize)))      # of the pixels
-    ranges = max(1, min(TASKS // (splits * G), T * depth // 64))                                # of the rows of gW
+    splits = min(SPLITS, blocks)                                    # shares of the pixels, the same for any number of threads
+    ranges = max(1, min(-(-get_num_threads() // (splits * G)), T * depth // TAPS))      # and of the rows of gW
     sums = np.zeros((splits, G, T * depth, wide), gy.dtype)
     _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges), sums)
     gw = np.empty((groups, shape[0] // groups, shape[1], T), gy.dtype)
@@ -307,19 +306,24 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
 
 def sum_rows(gy):
     """gy (N, K, OH, OW), channels-last -> (K,): the gradient of the bias"""
-    rows, K = layout.rows(gy), gy.shape[1]
-    parts = np.zeros((PARTS, K), np.float64)
+    (rows,), times = layout.long_rows(gy)
+    parts = np.zeros((PARTS, gy.shape[1] * times), np.float64)
     _sum_rows(rows, parts)
-    return parts.sum(0).astype(gy.dtype)
+    return parts.sum(0).reshape(times, -1).sum(0).astype(gy.dtype)
 
 
 @njit(cache=True, parallel=True)
 def _sum_rows(rows, parts):
-    """parts[p] = the sum of every row of part p, in float64"""
+    """parts[p] = the sum of every row of part p, in runs of 64 rows, and these in float64"""
     P, K = parts.shape
     for part in prange(P):
-        total = parts[part]
-        for q in range(rows.shape[0] * part // P, rows.shape[0] * (part + 1) // P):
-            row = rows[q]
+        total, run = parts[part], np.empty(K, rows.dtype)
+        last = rows.shape[0] * (part + 1) // P
+        for first in range(rows.shape[0] * part // P, last, 64):
+            run[:] = 0
+            for q in range(first, min(last, first + 64)):
+                row = rows[q]
+                for k in range(K):
+                    run[k] += row[k]
             for k in range(K):
-                total[k] += row[k]
+                total[k] += run[k]

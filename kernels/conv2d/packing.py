@@ -1,4 +1,6 @@
-"""Weights in the order in which the micro-kernel reads them: for a panel of filters, one vector row for each tap and channel."""
+"""Weights in the order in which the micro-kernel reads them: for a panel of filters, one vector row a tap and channel."""
+
+import weakref
 
 import numpy as np
 from numba import njit, prange
@@ -9,11 +11,13 @@ from kernels.layout import aligned
 WIDE = registers()[1] == 32
 ROWS = {1: 10, 2: 10, 3: 8, 4: 6} if WIDE else {1: 8, 2: 6, 3: 4}      # pixels to a tile of so many vectors of filters
 VECTOR = registers()[0]         # bytes
+_kept = {}      # id of weights -> what was made of them
 _transpose = square_transpose(VECTOR)
 
 
-def panels(filters, dtype, most=max(ROWS)):
-    """Vectors of filters to each panel: [(first vector, vectors)] as an int64 array; wide panels, no lonely vector at the end."""
+def panels(filters, dtype, most=4):
+    """Vectors of filters to each panel: [(first vector, vectors)] as an int64 array; wide panels of at most `most` vectors, no
+    lonely vector at the end."""
     count, most = -(-filters // lanes(dtype)), min(most, max(ROWS))
     widths = [most] * (count // most) + [count % most] * (count % most > 0)
     if len(widths) > 1 and widths[-1] == 1:
@@ -22,12 +26,25 @@ def panels(filters, dtype, most=max(ROWS)):
 
 
 def merged(groups, filters, dtype):
-    """How many groups of so many filters are multiplied as one, zeros outside the diagonal: few filters would leave lanes empty."""
+    """How many groups of so many filters are multiplied as one, zeros outside the diagonal, lest lanes stay empty."""
     return max(m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * filters <= lanes(dtype)))
 
 
+def kept(make, weight, *args):
+    """make(weight, *args), made once for weights that cannot be written to (a model fused for inference) and kept with them."""
+    if weight.flags.writeable or weight.base is not None:
+        return make(weight, *args)
+    own = _kept.get(id(weight))
+    if own is None:
+        own = _kept[id(weight)] = {}
+        weakref.finalize(weight, _kept.pop, id(weight), None)
+    if (make, args) not in own:
+        own[make, args] = make(weight, *args)
+    return own[make, args]
+
+
 def pack(weight, groups, transposed=False):
-    """weight (K, C/groups, R, S) -> (G, vectors, ...) flat: for each panel of filters the rows (r, s, c), each of the panel's width.
+    """weight (K, C/groups, R, S) -> (G, ·): for each panel of filters the rows (r, s, c), each of the panel's width.
 
     transposed: for the data gradient, filters and channels change places: rows (r, s, k), and columns c. Groups with few
     columns are merged (see `merged`). Returns (packed, columns of a merged group, rows a tap of a merged group, merged groups).
@@ -108,7 +125,7 @@ def _pack_filters(w, T, block, d0, depth):
 def unpack(sums, m, gw):
     """gw (groups, K/groups, C/groups, T) from sums (splits, merged groups, (t, c), filters): the splits added up in order, what
     lies between merged groups left out."""
-    splits, G, rows, wide = sums.shape
+    splits, G, rows, _ = sums.shape
     _, Kg, Cg, T = gw.shape
     width = VECTOR // gw.itemsize
     for task in prange(G * rows):
@@ -127,7 +144,7 @@ def _unpack_filters(matrix, T, c0, depth, out):
     """out[k, c·T + t] = matrix[t·depth + c0 + c, k]"""
     K, E, width = out.shape[0], out.shape[1], VECTOR // out.itemsize
     to, from_ = np.arange(width) * E, np.empty(width, np.int64)
-    whole = E // width * width if K == width else 0
+    whole = E // width * width if width == K else 0
     for e0 in range(0, whole, width):
         for i in range(width):
             from_[i] = ((e0 + i) % T * depth + c0 + (e0 + i) // T) * (matrix.strides[0] // out.itemsize)

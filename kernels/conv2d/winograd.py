@@ -19,8 +19,8 @@ on the micro-kernel; the transforms work on vectors of channels.
     weight gradient   gg = Gᵀ[Σ over tiles (Bᵀ·d·B) ⊙ (A·gY·Aᵀ)]G
 
 The price is rounding: the transforms' factors reach 8, and errors grow to some 1e-5 of the largest value in float32. So this
-rung is for float32 alone, and for what it does not fit (other windows, float64, channels that do not fill vectors) it hands over
-to the rung below. A NaN or an infinity shows in its whole tile. Source: Lavin and Gray 2016, "Fast algorithms for convolutional
+rung is for float32 alone, and what it does not fit (other windows, float64, channels that do not fill vectors) it hands over to
+the rung below. A NaN or an infinity shows in its whole tile. Source: Lavin and Gray 2016, "Fast algorithms for convolutional
 neural networks", sections 3 and 4; the transforms are theirs.
 """
 
@@ -30,7 +30,7 @@ from numba import get_num_threads, njit, prange
 from kernels import layout
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.implicit_gemm import _aligned, _height, _tile, sum_rows
-from kernels.conv2d.packing import pack, panels, unpack
+from kernels.conv2d.packing import kept, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, tile_transform
 
 ANY_ORDER = True        # arrays are put in channels-last order here
@@ -41,7 +41,8 @@ NEAR = 3 << 19          # bytes of transformed tiles that stay in the second cac
 FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache, where the second is too small
 CHUNK = 64              # channels to a task of the weight gradient
 TASKS = 64              # shares of a block of tiles that may be transformed side by side
-SPLITS = 16             # shares of all tiles that have sums of their own, at the most
+SPLITS = 4             # shares of all tiles that have sums of their own, at the most
+TRANSFORM = 2000        # multiplications, for each pair of channel and filter, that one pass over the transformed filters costs
 APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
 
 
@@ -93,12 +94,13 @@ def fits(x, weight, window, groups):
 
 
 def pays(x, weight, window, groups):
-    """Whether it is also faster: the tiles are mostly full, and there are enough of them to pay for the filters' transform."""
+    """Whether it is also faster: the multiplications saved are worth more than the transformed filters' way through memory."""
     if not fits(x, weight, window, groups):
         return False
     OH, OW = window.output_size(*x.shape[2:])
     tiles = x.shape[0] * -(-OH // OUT) * -(-OW // OUT)
-    return tiles >= 32 and OH * OW * x.shape[0] >= 8 * tiles
+    saved = 9 * OH * OW * x.shape[0] - 1.15 * POINTS * tiles            # for each pair of channel and filter
+    return tiles >= 32 and saved > TRANSFORM * (3 if weight.flags.writeable else 1)
 
 
 def forward(x, weight, bias, window, groups=1, relu=False):
@@ -108,7 +110,7 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     x = layout.channels_last(x)
     y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype)
     bias = np.zeros(len(weight), x.dtype) if bias is None else bias
-    _convolve(x, _filters(weight, False), bias, (window.top, window.left), relu, y)
+    _convolve(x, kept(_filters, weight, False), bias, (window.top, window.left), relu, y)
     return y
 
 

@@ -90,45 +90,53 @@ def rows_tile(rows, vectors, vector_bytes):
 
 
 @functools.cache
-def correlation_tile(rows, vectors, vector_bytes):
-    """An intrinsic tile(a, offsets, b, depth, c, ldc, accumulate, like): as product_tile, but with the rows of A wherever they
-    lie, A[p, i] = a[offsets[i] + p], and B packed, B[p, j] = b[p · width + j]."""
+def group_tile(rows, group, vector_bytes):
+    """An intrinsic tile(a, runs, b, c, like) for a vector of channels in groups of `group` that only see each other:
+
+        C[i, j] = start[j] + Σ_taps Σ_d A_i[shift + (j xor d)] · B[tap · group + d, j],   i < rows, j < lanes, d < group
+
+    Channel j xor d is another of j's group, and over all d each of them once: the vector is shuffled within its groups, and no
+    product with a zero between groups is ever formed. a = (address, table), runs = (table, count) of shift, unused, tap;
+    b an address; c = (address, table, start, relu), as in rows_tile.
+    """
     @intrinsic
-    def tile(typing_context, a, offsets, b, depth, c, ldc, accumulate, like):
+    def tile(typing_context, a, runs, b, c, like):
         def codegen(context, builder, signature, arguments):
-            a, offsets, b, depth, c, ldc, accumulate, _ = arguments
-            emit = _Tile(builder, rows, vectors, vector_bytes, _dtype(like))
-            a, b = emit.pointer(a), emit.pointer(b)
-            offsets = builder.inttoptr(offsets, ir.IntType(64).as_pointer())
-            a_rows = [builder.gep(a, [builder.load(builder.gep(offsets, [emit.constant(i)]))]) for i in range(rows)]
-            sums = emit.begin(c, ldc, accumulate)
-            with cgutils.for_range(builder, depth, intp=ir.IntType(64)) as loop:
-                b_row = builder.gep(b, [builder.mul(loop.index, emit.constant(vectors * emit.width))])
-                emit.step(sums, [builder.gep(row, [loop.index]) for row in a_rows], b_row)
-            emit.end(sums)
+            a, runs, b, c, _ = arguments
+            emit = _Tile(builder, rows, 1, vector_bytes, _dtype(like))
+            emit.over_groups(group, *[cgutils.unpack_tuple(builder, each) for each in (a, runs)], b,
+                             cgutils.unpack_tuple(builder, c))
             return context.get_dummy_value()
-        return types.void(*[types.intp] * 7, like), codegen
+        return types.void(a, runs, b, c, like), codegen
     return tile
 
 
 @functools.cache
-def vector_copy(vector_bytes):
-    """An intrinsic copy(target, source, vectors, like): whole vectors from one address to another, the last one too."""
+def group_correlation(taps, group, vector_bytes):
+    """An intrinsic tile(x, gy, segments, shifts, out, like), the sum of group_tile's products over pixels instead:
+
+        out[t][d][j] += Σ_pixels X[shift_t + (j xor d)] · GY[j],   t < taps, d < group, j < lanes
+
+    x = (address, step) and gy = (address, step) from pixel to pixel; segments = (table, count) of where x and gy are read, and
+    how many pixels; shifts a table; out = (address, table), group · lanes values each.
+    """
     @intrinsic
-    def copy(typing_context, target, source, vectors, like):
+    def tile(typing_context, x, gy, segments, shifts, out, like):
         def codegen(context, builder, signature, arguments):
-            target, source, vectors, _ = arguments
-            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
-            emit.copy(emit.pointer(target), emit.pointer(source), vectors)
+            x, gy, segments, shifts, out, _ = arguments
+            emit = _Tile(builder, taps * group, 1, vector_bytes, _dtype(like))
+            emit.correlate_groups(group, *[cgutils.unpack_tuple(builder, each) for each in (x, gy, segments)], shifts,
+                                  cgutils.unpack_tuple(builder, out))
             return context.get_dummy_value()
-        return types.void(*[types.intp] * 3, like), codegen
-    return copy
+        return types.void(x, gy, segments, shifts, out, like), codegen
+    return tile
 
 
 @functools.cache
 def square_transpose(vector_bytes):
-    """An intrinsic transpose(target, to, source, from_, like): T[j, i] = S[i, j] for a square of lanes x lanes values. Row i of S
-    lies from_[i] values behind `source`, row j of T to[j] behind `target`; addresses, and addresses of int64.
+    """An intrinsic transpose(target, to, source, from_, like): T[j, i] = S[i, j] for a square of lanes x lanes values.
+
+    Row i of S lies from_[i] values behind `source`, row j of T to[j] behind `target`; addresses, and addresses of int64.
 
     In log2(lanes) rounds, each swapping the off-diagonal quarters of ever smaller squares.
     """
@@ -180,10 +188,10 @@ def rows_copy(values, vector_bytes=0):
 def tile_transform(side, function, vector_bytes):
     """An intrinsic transform(source, target, vectors, (start, relu), like): F·d·Fᵀ of a square d of side x side vectors.
 
-    function: F as a Python function of `side` values that gives a list, written with +, - and * by numbers; it is applied to the
-    columns and then to the rows. source and target are addresses of int64 addresses, one for each vector of the square, row by
-    row; then the same for the next vector behind each, `vectors` times. start: an address of values that are added, 0 for none;
-    relu: what is below 0 becomes 0.
+    function: F as a Python function of `side` values that gives a list, written with +, - and * by numbers; it is applied to
+    the columns and then to the rows. source and target are addresses of int64 addresses, one for each vector of the square,
+    row by row; then the same for the next vector behind each, `vectors` times. start: an address of values that are added, 0
+    for none; relu: what is below 0 becomes 0.
     """
     @intrinsic
     def transform(typing_context, source, target, vectors, last, like):
@@ -217,26 +225,6 @@ class _Value:
     __rmul__ = __mul__
 
 
-@functools.cache
-def copy_plus(vector_bytes):
-    """An intrinsic copy(target, source, count, value): target[i] = source[i] + value for exactly `count` values."""
-    @intrinsic
-    def copy(typing_context, target, source, count, value):
-        def codegen(context, builder, signature, arguments):
-            target, source, count, value = arguments
-            emit = _Tile(builder, 0, 0, vector_bytes, str(signature.args[3]))
-            target, source, i64 = emit.pointer(target), emit.pointer(source), ir.IntType(64)
-            emit.copy(target, source, builder.sdiv(count, emit.constant(emit.width)), emit.broadcast(value))
-            done = builder.mul(builder.sdiv(count, emit.constant(emit.width)), emit.constant(emit.width))
-            with cgutils.for_range(builder, builder.sub(count, done), intp=i64) as loop:
-                i = builder.add(done, loop.index)
-                total = builder.fadd(builder.load(builder.gep(source, [i])), value)
-                builder.store(total, builder.gep(target, [i]))
-            return context.get_dummy_value()
-        return types.void(types.intp, types.intp, types.intp, value), codegen
-    return copy
-
-
 class _Tile:
     """Emits the pieces of a micro-kernel as LLVM vector instructions."""
 
@@ -261,13 +249,6 @@ class _Tile:
     def store(self, value, pointer):
         self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
 
-    def copy(self, target, source, vectors, plus=None):
-        """Whole vectors from source to target, `plus` added to each."""
-        with cgutils.for_range(self.builder, vectors, intp=ir.IntType(64)) as loop:
-            at = self.builder.mul(loop.index, self.constant(self.width))
-            value = self.load(self.builder.gep(source, [at]))
-            self.store(value if plus is None else self.builder.fadd(value, plus), self.builder.gep(target, [at]))
-
     def over_rows(self, a, runs, b, c):
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
@@ -291,13 +272,68 @@ class _Tile:
             for row, sources in zip(sums, vectors(onto)):
                 for total, source in zip(row, sources):
                     builder.store(builder.fadd(builder.load(total), self.load(source)), total)
+        self.rectify(sums, relu)
+        self.targets = vectors(c)
+        self.end(sums)
+
+    def table(self, address):
+        """(k) -> entry k of a table of int64"""
+        pointer = self.builder.inttoptr(address, ir.IntType(64).as_pointer())
+        return lambda k: self.builder.load(self.builder.gep(pointer, [k if isinstance(k, ir.Value) else self.constant(k)]))
+
+    def partners(self, vector, d):
+        """The vector with lane j xor d in lane j."""
+        return self.shuffle(vector, vector, [j ^ d for j in range(self.width)]) if d else vector
+
+    def over_groups(self, group, a, runs, b, c):
+        """See group_tile."""
+        builder, (a, a_table), (runs, count), (c, c_table, start, relu) = self.builder, a, runs, c
+        a_rows = [builder.gep(self.pointer(a), [self.table(a_table)(i)]) for i in range(self.rows)]
+        sums, b, run = self.begin_from(start), self.pointer(b), self.table(runs)
+        with cgutils.for_range(builder, count, intp=ir.IntType(64)) as loop:
+            entry = builder.mul(loop.index, self.constant(3))
+            shift, tap = run(entry), run(builder.add(entry, self.constant(2)))
+            vectors = [self.load(builder.gep(row, [shift])) for row in a_rows]
+            first = builder.mul(tap, self.constant(group * self.width))
+            for d in range(group):
+                weights = self.load(builder.gep(b, [builder.add(first, self.constant(d * self.width))]))
+                for (total,), vector in zip(sums, vectors):
+                    product = self.partners(vector, d), weights, builder.load(total)
+                    builder.store(builder.call(self.fma, product), total)
+        self.rectify(sums, relu)
+        self.targets = [[builder.gep(self.pointer(c), [self.table(c_table)(i)])] for i in range(self.rows)]
+        self.end(sums)
+
+    def correlate_groups(self, group, x, gy, segments, shifts, out):
+        """See group_correlation."""
+        builder, (x, x_step), (gy, gy_step), (segments, count), (out, places) = self.builder, x, gy, segments, out
+        taps = self.rows // group
+        self.targets = [[builder.gep(self.pointer(out), [builder.add(self.table(places)(t), self.constant(d * self.width))])]
+                        for t in range(taps) for d in range(group)]
+        sums = [[cgutils.alloca_once(builder, self.vector)] for _ in range(self.rows)]
+        for (total,), (target,) in zip(sums, self.targets):
+            builder.store(self.load(target), total)
+        shift, segment = [self.table(shifts)(t) for t in range(taps)], self.table(segments)
+        with cgutils.for_range(builder, count, intp=ir.IntType(64)) as outer:
+            entry = builder.mul(outer.index, self.constant(3))
+            x_at, gy_at, length = (segment(builder.add(entry, self.constant(k))) for k in range(3))
+            with cgutils.for_range(builder, length, intp=ir.IntType(64)) as loop:
+                pixel = builder.gep(self.pointer(x), [builder.add(x_at, builder.mul(loop.index, x_step))])
+                g = self.load(builder.gep(self.pointer(gy), [builder.add(gy_at, builder.mul(loop.index, gy_step))]))
+                for t in range(taps):
+                    vector = self.load(builder.gep(pixel, [shift[t]]))
+                    for d in range(group):
+                        total = sums[t * group + d][0]
+                        builder.store(builder.call(self.fma, [self.partners(vector, d), g, builder.load(total)]), total)
+        self.end(sums)
+
+    def rectify(self, sums, relu):
+        """What is below 0 becomes 0, where relu is not 0; NaN stays."""
+        builder, zero = self.builder, ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
         with builder.if_then(builder.icmp_signed("!=", relu, self.constant(0))):
-            zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
             for total in (total for row in sums for total in row):
                 value = builder.load(total)
                 builder.store(builder.select(builder.fcmp_ordered("<", value, zero), zero, value), total)
-        self.targets = vectors(c)
-        self.end(sums)
 
     def transform(self, source, target, vectors, side, function, start, relu):
         """See tile_transform."""
@@ -377,5 +413,6 @@ class _Tile:
 
 if config.DISABLE_JIT:
     from kernels.gemm import plain
-    copy_plus, vector_copy = plain.copy_plus, plain.vector_copy
-    product_tile, correlation_tile = plain.product_tile, plain.correlation_tile
+    product_tile, rows_tile, tile_transform = plain.product_tile, plain.rows_tile, plain.tile_transform
+    rows_copy, square_transpose = plain.rows_copy, plain.square_transpose
+    group_tile, group_correlation = plain.group_tile, plain.group_correlation

@@ -24,30 +24,94 @@ def product_tile(rows, vectors, vector_bytes):
     return tile
 
 
-def correlation_tile(rows, vectors, vector_bytes):
+def rows_tile(rows, vectors, vector_bytes):
     """See kernels.gemm.micro."""
-    def tile(a, offsets, b, depth, c, ldc, accumulate, like):
+    def tile(a, runs, b, c, like):
         dtype, size = like.dtype, like.itemsize
         width = vectors * vector_bytes // size
-        A = np.array([view(a + at * size, depth, dtype) for at in view(offsets, rows, np.int64)])
-        B = view(b, depth * width, dtype).reshape(depth, width)
-        with np.errstate(all="ignore"):
-            _store(A @ B, c, ldc, accumulate)       # (rows, depth) @ (depth, width) -> (rows, width)
+        (a, a_table, a_step), (runs, count), (b, b_step), (c, c_table, start, onto, relu) = a, runs, b, c
+        sums = np.zeros((rows, width), dtype) + (view(start, width, dtype) if start else 0)
+        places, targets = view(a_table, rows, np.int64), view(c_table, rows, np.int64)
+        for shift, length, first in view(runs, 3 * count, np.int64).reshape(count, 3):
+            A = np.array([_strided(a + (at + shift) * size, length, a_step, dtype) for at in places])
+            B = np.array([view(b + (first + q) * b_step * size, width, dtype) for q in range(length)])
+            with np.errstate(all="ignore"):
+                sums += A @ B.reshape(length, width)            # (rows, length) @ (length, width) -> (rows, width)
+        if onto:
+            sums += np.array([view(onto + at * size, width, dtype) for at in targets])
+        for row, at in zip(np.maximum(sums, 0) if relu else sums, targets):
+            view(c + at * size, width, dtype)[:] = row
     return tile
 
 
-def vector_copy(vector_bytes):
+def group_tile(rows, group, vector_bytes):
     """See kernels.gemm.micro."""
-    def copy(target, source, vectors, like):
-        view(target, vectors * vector_bytes, np.uint8)[:] = view(source, vectors * vector_bytes, np.uint8)
+    def tile(a, runs, b, c, like):
+        dtype, size = like.dtype, like.itemsize
+        width = vector_bytes // size
+        (a, a_table), (runs, count), (c, c_table, start, relu) = a, runs, c
+        for at, to in zip(view(a_table, rows, np.int64), view(c_table, rows, np.int64)):
+            total = view(start, width, dtype).copy() if start else np.zeros(width, dtype)
+            for shift, _, tap in view(runs, 3 * count, np.int64).reshape(count, 3):
+                vector = view(a + (at + shift) * size, width, dtype)
+                weights = view(b + tap * group * width * size, group * width, dtype).reshape(group, width)
+                total += sum(vector[np.arange(width) ^ d] * weights[d] for d in range(group))
+            view(c + to * size, width, dtype)[:] = np.maximum(total, 0) if relu else total
+    return tile
+
+
+def group_correlation(taps, group, vector_bytes):
+    """See kernels.gemm.micro."""
+    def tile(x, gy, segments, shifts, out, like):
+        dtype, size = like.dtype, like.itemsize
+        width = vector_bytes // size
+        (x, x_step), (gy, gy_step), (segments, count), (out, places) = x, gy, segments, out
+        for shift, to in zip(view(shifts, taps, np.int64), view(places, taps, np.int64)):
+            sums = view(out + to * size, group * width, dtype).reshape(group, width)
+            for x_at, gy_at, length in view(segments, 3 * count, np.int64).reshape(count, 3):
+                for q in range(length):
+                    vector = view(x + (x_at + q * x_step + shift) * size, width, dtype)
+                    g = view(gy + (gy_at + q * gy_step) * size, width, dtype)
+                    for d in range(group):
+                        sums[d] += vector[np.arange(width) ^ d] * g
+    return tile
+
+
+def rows_copy(values, vector_bytes=0):
+    """See kernels.gemm.micro."""
+    def copy(target, source, step, count, like):
+        wide, size = values * (vector_bytes // like.itemsize or 1), like.itemsize
+        for q in range(count):
+            view(target + q * wide * size, wide, like.dtype)[:] = view(source + q * step * size, wide, like.dtype)
     return copy
 
 
-def copy_plus(vector_bytes):
+def square_transpose(vector_bytes):
     """See kernels.gemm.micro."""
-    def copy(target, source, count, value):
-        view(target, count, value.dtype)[:] = view(source, count, value.dtype) + value
-    return copy
+    def transpose(target, to, source, from_, like):
+        lanes, size = vector_bytes // like.itemsize, like.itemsize
+        square = np.array([view(source + at * size, lanes, like.dtype) for at in view(from_, lanes, np.int64)])
+        for row, at in zip(square.T, view(to, lanes, np.int64)):
+            view(target + at * size, lanes, like.dtype)[:] = row
+    return transpose
+
+
+def tile_transform(side, function, vector_bytes):
+    """See kernels.gemm.micro."""
+    def transform(source, target, vectors, last, like):
+        count, (start, relu) = vectors * vector_bytes // like.itemsize, last
+        d = np.array([view(at, count, like.dtype) for at in view(source, side * side, np.int64)]).reshape(side, side, count)
+        rows = np.array(function(np.array(function(d)).swapaxes(0, 1))).swapaxes(0, 1)     # columns, then rows
+        rows = rows + (view(start, count, like.dtype) if start else 0)
+        results = (np.maximum(rows, 0) if relu else rows).astype(like.dtype).reshape(-1, count)
+        for row, at in zip(results, view(target, len(results), np.int64)):
+            view(at, count, like.dtype)[:] = row
+    return transform
+
+
+def _strided(address, count, step, dtype):
+    """`count` values, `step` apart."""
+    return view(address, (count - 1) * step + 1, dtype)[::step] if count else np.empty(0, dtype)
 
 
 def _store(tile, c, ldc, accumulate):

@@ -5,7 +5,7 @@ x (N, C), weight (K, C), bias (K,) or None, y (N, K).
 
 from kernels.dispatch import Room, expect_rank, expect_shape
 
-room = Room("linear", ["reference", "cpu", "blas"])
+room = Room("linear", ["reference", "cpu", "blas", "tiles"])
 
 
 def forward(x, weight, bias):

@@ -12,12 +12,13 @@ from minicnn._version import __version__
 from minicnn.errors import MinicnnError
 
 COMMANDS = {name: f"minicnn.cli.{name}" for name in
-            ("study", "train", "eval", "summary", "gradcheck", "bench", "compare", "models", "doctor", "warmup")}
+            ("study", "train", "eval", "curves", "summary", "gradcheck", "bench", "compare", "models", "data", "doctor",
+             "warmup", "completion")}
 
 
 def main(argv=None):
     """Run one command; returns the exit status."""
-    args = _parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     try:
         return importlib.import_module(COMMANDS[args.command]).run(args) or 0
     except KeyboardInterrupt:
@@ -33,7 +34,8 @@ def main(argv=None):
         return 2
 
 
-def _parser():
+def build_parser():
+    """The argparse parser of the whole command."""
     parser = argparse.ArgumentParser(prog="minicnn", description="Convolutional networks from scratch: study, train, check, "
                                      "time.", epilog="minicnn COMMAND --help says more about each.")
     parser.add_argument("--version", action="version", version=f"minicnn {__version__}")

@@ -23,20 +23,23 @@ def add_arguments(parser):
 
 def run(args):
     """Print a table for each operation; 1 if a rung is wrong."""
-    from minicnn.cli.output import print_json
+    from minicnn.cli.output import print_json, progress, say
     from minicnn.study.bench import bench
     options = {name: getattr(args, name) for name in ("shape", "out", "kernel", "stride", "padding", "groups", "size")}
     results = []
-    for op in OPERATIONS if args.op == "all" else [args.op]:
-        found = bench(op, args.dtype, args.seconds, **options)
-        results += found
-        if not args.json:
-            show(found)
+    operations = OPERATIONS if args.op == "all" else [args.op]
+    with progress("timing", len(operations)) as advance:
+        for op in operations:
+            advance(0, op)
+            results += bench(op, args.dtype, args.seconds, **options)
+            advance(1, op)
     if args.json:
         print_json([result.as_dict() for result in results])
-    elif any(row.cached for result in results for row in result.rows):
-        from minicnn.cli.output import say
+        return 0 if all(results) else 1
+    show(results)
+    if any(row.cached for result in results for row in result.rows):
         say("* loaded from Numba's cache, not compiled")
+    say(f"Next: kernels/{operations[0]}/ has the code of each rung; minicnn gradcheck checks its gradients")
     return 0 if all(results) else 1
 
 

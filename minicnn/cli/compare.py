@@ -29,6 +29,7 @@ def run(args):
         print_json([row.as_dict() for row in rows])
     else:
         print_table(("", *[f">{row.name}" for row in rows]), list(table(rows)))
+        say(f"Next: minicnn study {args.models[0]}, or minicnn compare --plot FILE for a picture")
     if args.plot:
         bubble_plot(rows, args.plot)
         say(f"plot written to {args.plot}", stderr=args.json)

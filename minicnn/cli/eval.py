@@ -121,7 +121,7 @@ def _whitened(args, trained, dataset):
 
 
 def _print(args, paths, dataset, score):
-    from minicnn.cli.output import print_json, print_pairs
+    from minicnn.cli.output import print_json, print_pairs, say
     if args.json:
         print_json({"model": args.model, "weights": [str(path) for path in paths], "data": args.data, "crops": args.crops,
                     **score.as_dict()})
@@ -130,3 +130,4 @@ def _print(args, paths, dataset, score):
                  ("top-5", f"{score.top5:,} of {score.n:,} right, {score.top5_accuracy:.2%}"),
                  ("loss", f"{score.loss:.4f}")],
                 f"{' + '.join(paths)} on {dataset.name}, {args.crops} crop{'' if args.crops == 'single' else 's'}")
+    say("Next: --crops 10 or dense averages over views of each image, --ensemble over several files of weights")

@@ -7,6 +7,8 @@ import numpy as np
 
 import kernels
 from minicnn import gradcheck, models
+from minicnn.cli import bench
+from minicnn.cli.output import progress, say
 from minicnn.errors import ArgumentError
 from minicnn.gradcheck import cases
 
@@ -29,6 +31,9 @@ def run(args):
                             "more")
     report = _check_op(args) if args.target in cases.CASES else _check_model(args)
     print(json.dumps(report.to_dict()) if args.json else report)
+    if report and not args.json:
+        say(f"Next: minicnn {'bench' if args.target in bench.OPERATIONS else 'study'} "
+            f"{args.target if args.target in (*bench.OPERATIONS, *models.names()) else 'resnet20'}")
     return 0 if report else 1
 
 
@@ -38,14 +43,16 @@ def _check_op(args):
         raise ArgumentError(f"gradcheck: {args.target} has no rungs; leave --rung out")
     with kernels.using(**{case.room: args.rung}) if args.rung else contextlib.nullcontext():
         report = gradcheck.check(case.function, cases.inputs(args.target, args.seed))
-        for seed in range(args.seed + 1, args.seed + 1 + args.hypothesis):
-            function, inputs = cases.example(args.target, seed)
-            found = gradcheck.check(function, inputs, seconds=0.5)
-            report.seconds += found.seconds
-            if not found:
-                shapes = ", ".join(f"{name} {a.shape}" for name, a in inputs.items())
-                found.notes.append(f"random case {seed}: {shapes}; again with --seed {seed - 1} --hypothesis 1")
-                return found
+        with progress("random cases", args.hypothesis) as advance:
+            for seed in range(args.seed + 1, args.seed + 1 + args.hypothesis):
+                function, inputs = cases.example(args.target, seed)
+                found = gradcheck.check(function, inputs, seconds=0.5)
+                report.seconds += found.seconds
+                advance()
+                if not found:
+                    shapes = ", ".join(f"{name} {a.shape}" for name, a in inputs.items())
+                    found.notes.append(f"random case {seed}: {shapes}; again with --seed {seed - 1} --hypothesis 1")
+                    return found
     if args.hypothesis:
         report.notes.append(f"{args.hypothesis:,} random cases more, all right")
     return report
@@ -66,9 +73,16 @@ def _at_size(args, shape):
     model = models.create(args.target)
     draw = np.random.default_rng(args.seed).standard_normal
     try:
-        return gradcheck.check_model(model, draw(shape))
+        return _with_progress(model, draw(shape))
     except ValueError:          # AlexNet and its like have linear layers for one input size alone
         full = (2, *models.info(args.target).input_shape)
         if full == shape:
             raise
-        return gradcheck.check_model(model, draw(full))
+        return _with_progress(model, draw(full))
+
+
+def _with_progress(model, x):
+    with progress("checking, %", 100) as advance:
+        def step(done, of, path):
+            advance(100 * done // of - 100 * (done - 1) // of, path)
+        return gradcheck.check_model(model, x, progress=step)

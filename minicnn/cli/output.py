@@ -52,15 +52,19 @@ def print_json(value):
 
 
 @contextlib.contextmanager
-def progress(what, total, stderr=True):
-    """A progress bar for `total` steps of work; yields advance(steps=1, note=""). Without a terminal a line now and then."""
+def progress(what, total, stderr=True, unit=None):
+    """A progress bar for `total` steps of work; yields advance(steps=1, note=""). Without a terminal a line now and then.
+
+    unit "bytes": sizes and speed are shown as such.
+    """
     out = console(stderr)
     if not out.is_terminal:
         yield _plain_advance(what, total, out)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
-                   TimeRemainingColumn(), console=out, transient=True)
+    from rich import progress as parts
+    count = [parts.DownloadColumn(), parts.TransferSpeedColumn()] if unit == "bytes" else [parts.MofNCompleteColumn()]
+    bar = parts.Progress(parts.TextColumn("{task.description}"), parts.BarColumn(), *count,
+                         parts.TextColumn("{task.fields[note]}"), parts.TimeRemainingColumn(), console=out, transient=True)
     with bar:
         task = bar.add_task(what, total=total, note="")
         yield lambda steps=1, note="": bar.update(task, advance=steps, note=note)
@@ -73,7 +77,7 @@ def _plain_advance(what, total, out):
         state["done"] += steps
         if time.monotonic() - state["said"] > _PLAIN_SECONDS:
             state["said"] = time.monotonic()
-            print(f"{what}: {state['done']} of {total} {note}".rstrip(), file=out.file, flush=True)
+            print(f"{what}: {state['done']:,} of {total:,} {note}".rstrip(), file=out.file, flush=True)
     return advance
 
 

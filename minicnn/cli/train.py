@@ -35,6 +35,7 @@ def add_arguments(parser):
     run_group.add_argument("--keep", type=int, default=3, metavar="N", help="how many checkpoints stay (3)")
     run_group.add_argument("--threads", type=int, help="of the kernels (all cores); any number gives the same result")
     run_group.add_argument("--workers", type=int, default=1, help="threads that prepare batches (1)")
+    run_group.add_argument("--tensorboard", action="store_true", help="write the metrics for TensorBoard, too")
     run_group.add_argument("--json", action="store_true", help="print the result as JSON, progress on stderr")
 
 
@@ -74,18 +75,23 @@ def _configuration(args):
     return Configuration(args.model, args.data, changes=changes, **fields)
 
 
-def _options(args):
-    return {"keep": args.keep, "checkpoint_every": args.checkpoint_every, "workers": args.workers,
-            "reporter": _reporter(args.json)}
+def _options(args, folder):
+    return {"folder": folder, "keep": args.keep, "checkpoint_every": args.checkpoint_every, "workers": args.workers,
+            "reporter": _reporter(args, folder)}
 
 
-def _reporter(on_stderr):
+def _reporter(args, folder):
     import sys
+    from pathlib import Path
 
     from minicnn.cli.output import console
-    from minicnn.training.progress import Lines, Live
-    out = console(stderr=on_stderr)
-    return Live(out) if out.is_terminal else Lines(sys.stderr if on_stderr else sys.stdout)
+    from minicnn.training.progress import Lines, Live, Several
+    out = console(stderr=args.json)
+    shown = Live(out) if out.is_terminal else Lines(sys.stderr if args.json else sys.stdout)
+    if not args.tensorboard:
+        return shown
+    from minicnn.training.tensorboard import TensorBoard
+    return Several(shown, TensorBoard(Path(folder) / "tensorboard"))
 
 
 def _started(args):
@@ -97,7 +103,7 @@ def _started(args):
         folder = next(path for path in _default_folders(args) if not saved_checkpoints(path / "checkpoints"))
     elif saved_checkpoints(f"{folder}/checkpoints"):
         raise ArgumentError(f"{folder} has the checkpoints of a run; add --resume to go on with it, or choose another --out")
-    return prepare(_configuration(args), folder=folder, **_options(args))
+    return prepare(_configuration(args), **_options(args, folder))
 
 
 def _resumed(args):
@@ -109,7 +115,7 @@ def _resumed(args):
         folder = next(folders)
         for later in itertools.takewhile(lambda path: saved_checkpoints(path / "checkpoints"), folders):
             folder = later
-    trainer = resume(folder, **_options(args))
+    trainer = resume(**_options(args, folder))
     _refuse_changes(args, trainer)
     return trainer
 
@@ -187,4 +193,7 @@ def _print_result(args, trainer):
         return
     last = trainer.history[-1]
     say(f"done: {last['test_accuracy']:.2%} of the test images right; metrics in {trainer.folder / 'metrics.csv'}. Next:")
+    if args.tensorboard:
+        say(f"  tensorboard --logdir {quote(str(trainer.folder / 'tensorboard'))}")
+    say(f"  minicnn curves {quote(str(trainer.folder))}")
     say(f"  minicnn eval {quote(args.model)} --weights {quote(str(weights))} --data {quote(args.data)}")

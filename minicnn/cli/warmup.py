@@ -26,6 +26,7 @@ def run(args):
             advance(1, what)
     say(f"{compilations.compiled} functions compiled in {compilations.seconds:.1f} s, loading the others included; "
         "they are kept in Numba's cache, see `minicnn doctor`")
+    say(f"Next: minicnn study {args.models[0] if args.models else 'resnet20'}")
     return 0
 
 

@@ -5,12 +5,12 @@ then fine) and 3,072 pixel bytes, the red, green and blue planes of 32x32. The "
 of pickles, and unpickling runs whatever code a file contains.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from minicnn.data.dataset import ArrayDataset
-from minicnn.data.files import BoundedReader, open_binary
+from minicnn.data.files import BoundedReader, open_binary, tar_files
 from minicnn.errors import DataError
 
 __all__ = ["CIFAR10_CLASSES", "CIFAR10_MEAN", "CIFAR10_STD", "cifar_kind", "cifar_splits", "load_cifar10",
@@ -43,7 +43,7 @@ _FILES = {
 }
 _FOLDER = {"cifar10": "cifar-10-batches-bin", "cifar100": "cifar-100-binary"}
 _PICKLE_FOLDERS = ("cifar-10-batches-py", "cifar-100-python")
-_ARCHIVE_LIMIT = 512 << 20      # the official archives unpack to 184 million bytes
+_ARCHIVE_LIMIT = 200 << 20      # the official archives unpack to 184 million bytes
 _MAX_RECORDS = 50_000
 _MAX_FILE_BYTES = _MAX_RECORDS * 3074
 
@@ -76,6 +76,11 @@ def cifar_kind(path):
     return None
 
 
+def official_files(kind):
+    """The names of the binary files that the official archive of `kind` has."""
+    return {name for split in ("train", "test") for name in _FILES[kind, split]}
+
+
 def cifar_splits(path, kind):
     """The splits of which the folder or archive `path` has a file."""
     names = _names(Path(path))
@@ -91,7 +96,7 @@ def _load(path, split, kind, classes, mean, std):
     if missing:
         cifar_kind(path)        # says so where it is the python version
         raise DataError(f"{path}: has no {', '.join(missing)}, neither in it nor in {_FOLDER[kind]}/; "
-                        "download the binary version from https://www.cs.toronto.edu/~kriz/cifar.html")
+                        f"get the binary version with `minicnn data get {kind}`, or from https://www.cs.toronto.edu/~kriz/cifar.html")
     parts = [_parse(found[file], f"{path}: {file}", kind, len(classes)) for file in wanted]
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts))
     return ArrayDataset(images, labels, classes, name=kind, mean=mean, std=std, splits=("train", "test"))
@@ -136,22 +141,16 @@ def _folder_files(path, wanted):
 
 def _archive_members(path, wanted):
     """{base name: bytes where wanted, else None} of the regular files of a tar archive, read in one bounded pass."""
-    import tarfile
-
     found = {}
-    try:
-        with open_binary(path) as stream:
-            bounded = BoundedReader(stream, _ARCHIVE_LIMIT, path)
-            with tarfile.open(fileobj=bounded, mode="r|", bufsize=1 << 20) as archive:
-                for member in archive:
-                    name = Path(member.name).name
-                    if member.isreg() and member.size <= _MAX_FILE_BYTES:   # a sparse member may declare any size
-                        found[name] = archive.extractfile(member).read() if name in wanted else None
-    except tarfile.TarError as error:
-        raise DataError(f"{path}: is not a readable tar archive ({error}); download it again") from error
+    with open_binary(path) as stream:
+        for name, size, read in tar_files(BoundedReader(stream, _ARCHIVE_LIMIT, path), path):
+            if size <= _MAX_FILE_BYTES:
+                base = PurePosixPath(name).name
+                found[base] = read() if base in wanted else None
     return found
 
 
 def _pickle_error(path):
     return DataError(f"{path}: is the python version of CIFAR, made of pickles, which can run any code when read; "
-                     "download the binary version (cifar-10-binary.tar.gz or cifar-100-binary.tar.gz) instead")
+                     "get the binary version (cifar-10-binary.tar.gz or cifar-100-binary.tar.gz) instead, with "
+                     "`minicnn data get cifar10` or cifar100")

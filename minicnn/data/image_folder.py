@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 import threading
 import zipfile
 import zlib
@@ -22,6 +23,8 @@ _SPLIT_FOLDERS = {"train": "train", "training": "train", "test": "test", "testin
 _INDEXED = re.compile(r"(\d{1,5})_(.+)\.[^.]+")
 _HIDDEN = (".", "__")      # .git, .DS_Store, ._0001.jpg and __MACOSX
 _CACHE_BYTES = 512 << 20
+# All that zipfile raises on damaged archives; RuntimeError includes NotImplementedError
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, EOFError, RuntimeError, OSError)
 
 
 class ImageFolder:
@@ -142,7 +145,7 @@ class _ZipFiles:
         self._lock = threading.Lock()
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except _ZIP_ERRORS as error:
             raise DataError(f"{path}: is not a readable zip archive ({error}); download it again") from error
         self._infos = {}
         for info in self._zip.infolist():
@@ -166,7 +169,7 @@ class _ZipFiles:
         try:
             with self._lock:
                 return self._zip.read(info)     # gives no more than the declared size, and checks the CRC
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except _ZIP_ERRORS as error:
             raise DataError(f"{self._path}: {name} cannot be unpacked ({error}); make or download the archive "
                             "again") from error
 
@@ -190,9 +193,9 @@ def _cannot_list(error):
 
 def _refuse_unsafe(info, path):
     name = info.filename
-    if name.startswith("/") or "\\" in name or ".." in name.split("/") or name[1:2] == ":":
-        raise DataError(f"{path}: the entry {name!r} points outside the archive; make the archive again with relative "
-                        "names and forward slashes")
+    if not name or name.startswith("/") or "\\" in name or ".." in name.split("/") or name[1:2] == ":":
+        raise DataError(f"{path}: the entry {name!r} points outside the archive or has no name; make the archive again with "
+                        "relative names and forward slashes")
 
 
 def _divide(names, path):

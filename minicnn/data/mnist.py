@@ -88,7 +88,7 @@ def _require(path, split, name, kind, dimensions):
     file = _find(path, split, name, kind, dimensions)
     if file is None:
         raise DataError(f"{path}: has no {_PREFIX[split]}-{kind}-idx{dimensions}-ubyte (or .gz), neither in it nor in "
-                        "raw/; download the four idx files into this folder")
+                        f"raw/; get the four idx files with `minicnn data get {name.replace('_', '-')}`")
     return file
 
 

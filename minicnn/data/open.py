@@ -52,6 +52,10 @@ def _kind(spec):
         return "digits"
     path = Path(spec)
     if not path.exists():
+        name = str(spec).replace("_", "-").replace("cifar-", "cifar")
+        if name.replace("-", "_") in _LOADERS:
+            raise DataError(f"{spec}: there is no such file or folder; run `minicnn data get {name}`, then give the folder "
+                            f"data/{name}")
         raise DataError(f"{spec}: there is no such file or folder; expected {_KNOWN}")
     if path.is_file():
         return _archive_kind(path)
@@ -64,14 +68,21 @@ def _kind(spec):
 
 
 def _archive_kind(path):
-    import zipfile
-
     with open_binary(path) as file:
         head = file.read(512)
-    if head.startswith(b"PK\x03\x04") or zipfile.is_zipfile(path):
+    if head.startswith(b"PK\x03\x04") or _has_zip_directory(path):
         return "images"
     if head[257:262] == b"ustar":
         kind = cifar_kind(path)
         if kind:
             return kind
     raise DataError(f"{path}: holds no data set; looked for {_KNOWN}")
+
+
+def _has_zip_directory(path):
+    """Whether a zip archive's directory ends the file, whatever begins it."""
+    import zipfile
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:      # an archive of several parts
+        return False

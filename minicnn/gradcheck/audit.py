@@ -196,13 +196,16 @@ class _Rows:
 def judge_line(point, inputs, directions, gradients, v):
     """Test several inputs of a point moved at once, each along its direction -> Measured."""
     slopes = point.together(inputs, directions)
-    usable = np.where(slopes.kink | ~np.isfinite(slopes.error), 0.0, v)
-    if not np.array_equal(usable, v):       # outputs at kinks are left out: the layers are tested there one by one
-        gradients = point.gradients(usable)
+    smooth = ~slopes.kink & np.isfinite(slopes.error)
+    if not smooth.all():                    # outputs at kinks are left out: the layers are tested there one by one
+        v = np.where(smooth, v, 0.0)
+        gradients = point.gradients(v)
     with np.errstate(all="ignore"):
         terms = [gradients[i] * directions[i] for i in inputs]
         analytic, size = sum(float(t.sum()) for t in terms), sum(float(np.abs(t).sum()) for t in terms)
-    numeric = contract(slopes, usable)
+    numeric = contract(slopes, v)
+    if not smooth.any():                    # zero against zero proves nothing
+        numeric = numeric._replace(error=math.inf)
     return Measured(None, None, slopes, analytic, numeric, judge(analytic, numeric, size=size))
 
 

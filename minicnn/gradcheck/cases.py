@@ -63,6 +63,16 @@ def _draw_batch_norm(rng):
     return lambda x, weight, bias: ops.batch_norm(x, None, None, weight, bias, training=True), shapes
 
 
+def _draw_norm_relu(rng):
+    n, c, high, wide = _sides(rng, 4, 4)
+    x = (n + 2, c, high, wide)
+    return _norm_relu, {"x": x, "weight": (c,), "bias": (c,), "add": x}
+
+
+def _norm_relu(x, weight, bias, add):
+    return ops.batch_norm_relu(x, None, None, weight, bias, training=True, add=add)
+
+
 def _draw_linear(rng):
     n, c, k = _sides(rng, 3, 7)
     return ops.linear, {"x": (n, c), "weight": (k, c), "bias": (k,)}
@@ -91,6 +101,8 @@ CASES = {
     "conv2d": Case("conv2d", lambda x, weight, bias: ops.conv2d(x, weight, bias, stride=(2, 1), padding=((1, 0), (2, 1)),
                                                                 dilation=(1, 2), groups=2),
                    {"x": (2, 4, 7, 6), "weight": (6, 2, 3, 2), "bias": (6,)}, _draw_conv2d),
+    "conv2d_relu": Case("conv2d", lambda x, weight, bias: ops.conv2d_relu(x, weight, bias, stride=(2, 1), padding=1),
+                        {"x": (2, 3, 7, 6), "weight": (4, 3, 3, 2), "bias": (4,)}),
     "max_pool2d": Case("pool2d", lambda x: ops.max_pool2d(x, (3, 2), 2, (1, 0)), {"x": (2, 3, 7, 6)},
                        _draw_pool(ops.max_pool2d, ceil_mode=True)),
     "avg_pool2d": Case("pool2d", lambda x: ops.avg_pool2d(x, (3, 2), 2, (1, 0), ceil_mode=True), {"x": (2, 3, 7, 6)},
@@ -100,6 +112,8 @@ CASES = {
                               lambda rng: (ops.global_avg_pool2d, {"x": _sides(rng, 4)})),
     "batch_norm": Case("batch_norm", lambda x, weight, bias: ops.batch_norm(x, None, None, weight, bias, training=True),
                        {"x": (4, 3, 2, 5), "weight": (3,), "bias": (3,)}, _draw_batch_norm),
+    "batch_norm_relu": Case("batch_norm", _norm_relu,
+                            {"x": (4, 3, 2, 5), "weight": (3,), "bias": (3,), "add": (4, 3, 2, 5)}, _draw_norm_relu),
     "local_response_norm": Case("lrn", lambda x: ops.local_response_norm(x, 4, alpha=1.0, beta=0.6, k=1.0),
                                 {"x": (2, 6, 3, 4)}, _draw_lrn),
     "linear": Case("linear", ops.linear, {"x": (3, 5), "weight": (4, 5), "bias": (4,)}, _draw_linear),

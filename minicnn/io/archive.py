@@ -12,7 +12,7 @@ from minicnn.io.arrays import check_total_bytes, read_bytes
 
 __all__ = ["open_archive", "read_entry"]
 
-_MAX_DIRECTORY_BYTES = 8 * 2**20    # about 100,000 entries; zipfile takes 10 µs for each
+_MAX_DIRECTORY_BYTES = 4 * 2**20    # about 50,000 entries; zipfile takes 10 µs for each
 _END_RECORD_BYTES, _LOCATOR_BYTES, _END_RECORD_64_BYTES = 22, 20, 56
 _ENCRYPTED = 0x1
 # All that zipfile raises on damaged archives; RuntimeError includes NotImplementedError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minicnn.errors import CheckpointError
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "sync_folder"]
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def atomic_write(path):
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def _check_target(target, path):
@@ -53,7 +53,7 @@ def _check_target(target, path):
                               "choose another name")
 
 
-def _sync_folder(folder):
+def sync_folder(folder):
     """Makes the rename itself survive a power cut, where the file system can."""
     if os.name == "nt":
         return

@@ -68,6 +68,9 @@ def read_deep_compression(file):
         return numbers
 
     for conv, count in zip(_squeezenet(), counts):
+        if count > np.prod(conv.shape):
+            raise CheckpointError(f"{conv.name}.weight has {int(np.prod(conv.shape)):,} numbers and {count:,} entries; "
+                                  "the file is damaged; download it again")
         codebook = take("<f4", _CODEBOOK)
         bias = take("<f4", conv.shape[0]).astype(np.float32)
         codes = take("u1", count)

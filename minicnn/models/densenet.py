@@ -40,6 +40,9 @@ class DenseLayer(nn.Module):
     def forward(self, *features):
         if self.memory_efficient and self.training:
             return self.rest(ops.recompute(self.first, *features))
+        if self.norm2 is not None and len(features) == 1:
+            x = nn.norm_relu(self.norm1, features[0])
+            return self.dropout(self.conv2(nn.conv_norm_relu(self.conv1, self.norm2, x)))
         return self.rest(self.first(*features))
 
     def first(self, *features, again=False):
@@ -67,13 +70,18 @@ class DenseBlock(nn.Module):
         for i in range(layers):
             self.add_module(f"denselayer{i + 1}", DenseLayer(in_channels + i * growth, growth, bottleneck, dropout,
                                                              memory_efficient))
-        self.out_channels = in_channels + layers * growth
+        self.out_channels, self.memory_efficient = in_channels + layers * growth, memory_efficient
 
     def forward(self, x):
-        features = [x]
+        if self.memory_efficient and self.training:
+            features = [x]
+            for layer in self.children():
+                features.append(layer(*features))
+            return ops.concat(features)
+        buffer = ops.ChannelBuffer(self.out_channels)
         for layer in self.children():
-            features.append(layer(*features))
-        return ops.concat(features)
+            x = ops.append(x, layer(x), buffer)
+        return x
 
 
 class Transition(nn.Module):

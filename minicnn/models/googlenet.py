@@ -34,7 +34,7 @@ class BasicConv2d(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, eps=0.001) if batch_norm else None
 
     def forward(self, x):
-        return nn.conv_relu(self.conv, x) if self.bn is None else nn.norm_relu(self.bn, self.conv(x))
+        return nn.conv_relu(self.conv, x) if self.bn is None else nn.conv_norm_relu(self.conv, self.bn, x)
 
 
 class Inception(nn.Module):

@@ -31,8 +31,8 @@ class PreActBlock(nn.Module):
         self.shortcut = projection(in_channels, channels, stride)
 
     def residual(self, x):
-        x = self.conv1(x if self.shortcut is not None else nn.norm_relu(self.bn1, x))
-        return self.conv2(self.dropout(nn.norm_relu(self.bn2, x)))
+        x = x if self.shortcut is not None else nn.norm_relu(self.bn1, x)
+        return self.conv2(self.dropout(nn.conv_norm_relu(self.conv1, self.bn2, x)))
 
     def forward(self, x):
         return preact_output(self, x)
@@ -53,9 +53,9 @@ class PreActBottleneck(nn.Module):
         self.shortcut = projection(in_channels, 4 * channels, stride)
 
     def residual(self, x):
-        x = self.conv1(x if self.shortcut is not None else nn.norm_relu(self.bn1, x))
-        x = self.conv2(nn.norm_relu(self.bn2, x))
-        return self.conv3(nn.norm_relu(self.bn3, x))
+        x = x if self.shortcut is not None else nn.norm_relu(self.bn1, x)
+        x = nn.conv_norm_relu(self.conv1, self.bn2, x)
+        return self.conv3(nn.conv_norm_relu(self.conv2, self.bn3, x))
 
     def forward(self, x):
         return preact_output(self, x)

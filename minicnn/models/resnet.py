@@ -38,7 +38,7 @@ class BasicBlock(nn.Module):
 
     def inner(self, x):
         """All layers but the last batch norm."""
-        return self.conv2(nn.norm_relu(self.bn1, self.conv1(x)))
+        return self.conv2(nn.conv_norm_relu(self.conv1, self.bn1, x))
 
     def residual(self, x):
         return self.bn2(self.inner(x))
@@ -71,8 +71,8 @@ class Bottleneck(nn.Module):
 
     def inner(self, x):
         """All layers but the last batch norm."""
-        x = nn.norm_relu(self.bn1, self.conv1(x))
-        return self.conv3(nn.norm_relu(self.bn2, self.conv2(x)))
+        x = nn.conv_norm_relu(self.conv1, self.bn1, x)
+        return self.conv3(nn.conv_norm_relu(self.conv2, self.bn2, x))
 
     def residual(self, x):
         return self.bn3(self.inner(x))
@@ -113,7 +113,7 @@ class ResNet(nn.Module):
 
     def forward(self, x):
         check_images(x, self, 1, "there is no pixel")
-        x = self.maxpool(nn.norm_relu(self.bn1, self.conv1(x)))
+        x = self.maxpool(nn.conv_norm_relu(self.conv1, self.bn1, x))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(ops.global_avg_pool2d(x))
 

@@ -39,7 +39,7 @@ class CifarResNet(nn.Module):
 
     def forward(self, x):
         check_images(x, self, 1, "there is no pixel")
-        x = nn.norm_relu(self.bn1, self.conv1(x))
+        x = nn.conv_norm_relu(self.conv1, self.bn1, x)
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(ops.global_avg_pool2d(x))
 

@@ -77,7 +77,7 @@ class CifarResNeXt(nn.Module):
 
     def forward(self, x):
         check_images(x, self, 1, "there is no pixel")
-        x = nn.norm_relu(self.bn1, self.conv1(x))
+        x = nn.conv_norm_relu(self.conv1, self.bn1, x)
         return self.fc(ops.global_avg_pool2d(self.layer3(self.layer2(self.layer1(x)))))
 
 

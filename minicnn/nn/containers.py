@@ -1,17 +1,21 @@
 """Modules made of modules."""
 
 from minicnn.autograd import observed
-from minicnn.nn.fused import conv_relu, norm_relu
+from minicnn.nn.fused import conv_norm, conv_norm_relu, conv_relu, norm_relu
 from minicnn.nn.layers import BatchNorm2d, Conv2d, ReLU
 from minicnn.nn.module import Module
 
-WITH_RELU = {Conv2d: conv_relu, BatchNorm2d: norm_relu}
+TOGETHER = {        # kinds of layers that are computed in one pass -> how
+    (Conv2d, BatchNorm2d, ReLU): lambda conv, norm, _, x: conv_norm_relu(conv, norm, x),
+    (Conv2d, BatchNorm2d): conv_norm,
+    (Conv2d, ReLU): lambda conv, _, x: conv_relu(conv, x),
+    (BatchNorm2d, ReLU): lambda norm, _, x: norm_relu(norm, x)}
 
 
 class Sequential(Module):
     """Modules one after the other, named "0", "1", … or as a dict says.
 
-    A Conv2d or BatchNorm2d with a ReLU behind it is computed with it in one pass, unless anyone watches.
+    Convolution, batch norm and ReLU that follow each other are computed together, unless anyone watches.
     """
 
     def __init__(self, *modules):
@@ -23,12 +27,10 @@ class Sequential(Module):
     def forward(self, x):
         layers = list(self._modules.values())
         while layers:
-            layer = layers.pop(0)
-            if layers and not observed() and type(layers[0]) is ReLU and type(layer) in WITH_RELU:
-                layers.pop(0)
-                x = WITH_RELU[type(layer)](layer, x)
-            else:
-                x = layer(x)
+            kinds = tuple(type(layer) for layer in layers[:3])
+            together = next((n for n in (3, 2) if kinds[:n] in TOGETHER and not observed()), 1)
+            x = TOGETHER[kinds[:together]](*layers[:together], x) if together > 1 else layers[0](x)
+            layers = layers[together:]
         return x
 
     def __len__(self):

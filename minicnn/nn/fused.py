@@ -8,6 +8,20 @@ from minicnn import ops
 from minicnn.autograd import observed
 
 
+def conv_norm(conv, norm, x):
+    """norm(conv(x)), conv a Conv2d, norm a BatchNorm2d: one convolution in a model that was fused for inference."""
+    if observed() or not conv.folds(norm):
+        return norm(conv(x))
+    return ops.conv2d(x, *conv.folded(norm), *conv.geometry)
+
+
+def conv_norm_relu(conv, norm, x):
+    """relu(norm(conv(x))), conv a Conv2d, norm a BatchNorm2d."""
+    if observed() or not conv.folds(norm):
+        return norm_relu(norm, conv(x))
+    return ops.conv2d_relu(x, *conv.folded(norm), *conv.geometry)
+
+
 def norm_relu(norm, x, add=None):
     """relu(norm(x) + add), norm a BatchNorm2d; add may be left out."""
     if observed() or norm.weight is None:
@@ -20,4 +34,4 @@ def conv_relu(conv, x):
     """relu(conv(x)), conv a Conv2d."""
     if observed():
         return ops.relu(conv(x))
-    return ops.conv2d_relu(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return ops.conv2d_relu(x, *conv.weights(), *conv.geometry)

@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
+
 from minicnn import random
 from minicnn.errors import ArgumentError
 
 RELU_GAIN = math.sqrt(2)        # a ReLU halves the variance
+CHUNK = 2 ** 16                 # numbers drawn at once: a VGG's 10⁸ would take another gigabyte in float64
 
 
 def fans(shape):
@@ -41,12 +44,24 @@ def xavier_uniform(shape, gain=1.0):
 
 def normal(shape, std, mean=0.0):
     """N(mean, std²)"""
-    return (mean + std * random.generator().standard_normal(shape)).astype("float32")
+    draw = random.generator().standard_normal
+    return _in_chunks(shape, lambda count: mean + std * draw(count))
 
 
 def uniform(shape, bound):
     """U(-bound, bound)"""
-    return random.generator().uniform(-bound, bound, shape).astype("float32")
+    draw = random.generator().uniform
+    return _in_chunks(shape, lambda count: draw(-bound, bound, count))
+
+
+def _in_chunks(shape, draw):
+    """draw(count) -> float64 numbers, rounded to float32: the same as of one call, but for the memory it takes."""
+    out = np.empty(shape, np.float32)
+    flat = out.reshape(-1)
+    for start in range(0, flat.size, CHUNK):
+        part = flat[start:start + CHUNK]
+        part[...] = draw(part.size)
+    return out
 
 
 def _fan(shape, mode):

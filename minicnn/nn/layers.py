@@ -7,6 +7,7 @@ import numpy as np
 from kernels.errors import ShapeError
 from kernels.geometry import pair
 from minicnn import ops
+from minicnn.autograd import Tensor
 from minicnn.errors import ArgumentError
 from minicnn.nn import init
 from minicnn.nn.module import Module, Parameter
@@ -29,11 +30,40 @@ class Conv2d(Module):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = pair("kernel_size", kernel_size, least=1)
         self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.fused = None               # in a model that was fused: {None or id of a batch norm: (weight, bias)}
         self.weight = Parameter(init.he_normal((out_channels, in_channels // groups, *self.kernel_size)))
         self.register_parameter("bias", Parameter(np.zeros(out_channels, np.float32)) if bias else None)
 
     def forward(self, x):
-        return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return ops.conv2d(x, *self.weights(), *self.geometry)
+
+    @property
+    def geometry(self):
+        """(stride, padding, dilation, groups), as ops.conv2d takes them."""
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def weights(self):
+        """(weight, bias): the parameters, or in a fused model copies that cannot change, which kernels pack only once."""
+        if self.fused is None or self.training:
+            return self.weight, self.bias
+        if None not in self.fused:
+            self.fused[None] = _frozen(self.weight.data, None if self.bias is None else self.bias.data)
+        return self.fused[None]
+
+    def folds(self, norm):
+        """Whether a BatchNorm2d behind this layer is folded into it: in a model that was fused, in evaluation."""
+        return self.fused is not None and not self.training and not norm.training
+
+    def folded(self, norm):
+        """(weight, bias) of the convolution that equals this one with `norm` behind it in evaluation:
+        weight · γ/√(var + eps) and (bias - mean) · γ/√(var + eps) + β."""
+        if id(norm) not in self.fused:
+            gamma = 1 if norm.weight is None else norm.weight.data
+            scale = (gamma / np.sqrt(norm.running_var + norm.eps)).astype(self.weight.dtype)
+            bias = (0 if self.bias is None else self.bias.data) - norm.running_mean
+            bias = bias * scale + (0 if norm.bias is None else norm.bias.data)
+            self.fused[id(norm)] = _frozen(self.weight.data * scale[:, None, None, None], bias.astype(self.weight.dtype))
+        return self.fused[id(norm)]
 
     def extra_repr(self):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
@@ -41,6 +71,15 @@ class Conv2d(Module):
             if getattr(self, name) != default:
                 text += f", {name}={getattr(self, name)}"
         return text + (", bias=False" if self.bias is None else "")
+
+
+def _frozen(*arrays):
+    """Tensors of copies that cannot be written to; None stays None."""
+    tensors = tuple(None if array is None else Tensor(np.array(array)) for array in arrays)
+    for tensor in tensors:
+        if tensor is not None:
+            tensor.data.flags.writeable = False
+    return tensors
 
 
 class Linear(Module):

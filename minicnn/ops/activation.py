@@ -7,6 +7,8 @@ from minicnn.autograd import Op, apply
 class ReLU(Op):
     """y = max(x, 0);  gx = gy where y > 0, else 0.  Source: Krizhevsky et al. 2012, section 3.1."""
 
+    makes_gradients = "new"
+
     def forward(self, x):
         self.y = kernel.relu_forward(x)
         return self.y

@@ -15,6 +15,8 @@ class BatchNorm(Op):
     Source: Ioffe and Szegedy 2015, algorithm 1.
     """
 
+    makes_gradients = "new"
+
     def __init__(self, mean=None, var=None, eps=1e-5):
         self.mean, self.var, self.eps = mean, var, eps
         self.batch_statistics = mean is None

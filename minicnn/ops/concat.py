@@ -1,11 +1,18 @@
 """Concatenation."""
 
+import numpy as np
+
+import kernels
 import kernels.concat as kernel
-from minicnn.autograd import Op, apply
+from minicnn.autograd import Op, apply, no_flops
+from minicnn.errors import ShapeError
 
 
 class Concat(Op):
     """y = the inputs one after the other along an axis;  the gradients are gy, split there."""
+
+    flops = no_flops
+    makes_gradients = "parts of gy"
 
     def __init__(self, axis):
         self.axis = axis
@@ -17,6 +24,55 @@ class Concat(Op):
 
     def backward(self, gy):
         return tuple(kernel.backward(gy, self.sizes, self.axis))
+
+
+class Append(Op):
+    """y = x with the channels `new` behind its own: x (N, C, H, W), new (N, K, H, W) -> (N, C + K, H, W).
+
+    The numbers of concat([x, new]), but x is not copied where it is the filled part of `buffer`, an array with room for all
+    that a block will append: new goes into the room behind, y is the longer part. What was handed out before stays as it was.
+    gx and gnew are parts of gy. Source: the shared storage of Pleiss et al. 2017, section 4.
+    """
+
+    flops = no_flops
+    makes_gradients = "parts of gy"
+
+    def __init__(self, buffer):
+        self.buffer = buffer
+
+    def forward(self, x, new):
+        self.channels = x.shape[1]
+        return self.buffer.append(x, new)
+
+    def backward(self, gy):
+        return gy[:, :self.channels], gy[:, self.channels:]
+
+
+class ChannelBuffer:
+    """Room for `channels` channels, filled from the front; each array handed out is a part of it."""
+
+    def __init__(self, channels):
+        self.channels, self.filled, self.room = channels, 0, None
+
+    def append(self, x, new):
+        """x with `new` behind it, in the room where x is what fills it. Raises ShapeError where they do not fit together."""
+        C, K = x.shape[1], new.shape[1]
+        if x.shape[:1] + x.shape[2:] != new.shape[:1] + new.shape[2:]:
+            raise ShapeError(f"append: x has shape {x.shape}, new {new.shape}; all sides but axis 1 must be equal")
+        if self.room is None and self.channels >= C + K:
+            self.room = kernels.layout.empty((len(x), self.channels, *x.shape[2:]), x.dtype)
+            kernel.copy_into(self.room[:, :C], x)
+            self.filled = C
+        elif self.filled != C or self.channels < C + K or not np.may_share_memory(self.room[:, :C], x):
+            return kernel.forward([x, new], 1)
+        kernel.copy_into(self.room[:, C:C + K], new)
+        self.filled = C + K
+        return self.room[:, :C + K]
+
+
+def append(x, new, buffer):
+    """concat([x, new]) without copying what is in the buffer already; see Append. Raises ShapeError, DTypeError."""
+    return apply(Append(buffer), x, new)
 
 
 def concat(tensors, axis=1):

@@ -16,12 +16,14 @@ class Conv2d(Op):
     Source: LeCun et al. 1998, section II.A; groups: Krizhevsky et al. 2012, section 3.5.
     """
 
+    makes_gradients = "new"
+
     def __init__(self, window, groups):
         self.window, self.groups = window, groups
 
     def forward(self, x, weight, bias=None):
-        self.x, self.weight = x, weight
-        return kernel.forward(x, weight, bias, self.window, self.groups)
+        self.x, self.weight = kernel.ordered(x), weight
+        return kernel.forward(self.x, weight, bias, self.window, self.groups)
 
     def backward(self, gy):
         needs = (*self.needs, False)[:3]
@@ -35,8 +37,8 @@ class Conv2dReLU(Conv2d):
     """y = max(conv2d(x, weight, bias), 0), stored once;  gy passes where y > 0, then as in Conv2d."""
 
     def forward(self, x, weight, bias=None):
-        self.x, self.weight = x, weight
-        self.y = kernel.forward(x, weight, bias, self.window, self.groups, relu=True)
+        self.x, self.weight = kernel.ordered(x), weight
+        self.y = kernel.forward(self.x, weight, bias, self.window, self.groups, relu=True)
         return self.y
 
     def backward(self, gy):

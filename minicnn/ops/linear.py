@@ -10,6 +10,8 @@ class Linear(Op):
     gx = gy · weight, gweight = gyᵀ · x, gbias = Σ_n gy
     """
 
+    makes_gradients = "new"
+
     def forward(self, x, weight, bias=None):
         self.x, self.weight = x, weight
         return kernel.forward(x, weight, bias)

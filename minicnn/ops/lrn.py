@@ -11,6 +11,8 @@ class LocalResponseNorm(Op):
     Source: Krizhevsky et al. 2012, section 3.3, whose alpha is not divided by size.
     """
 
+    makes_gradients = "new"
+
     def __init__(self, size, alpha, beta, k):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 

@@ -12,6 +12,8 @@ class MaxPool2d(Op):
     Source: Krizhevsky et al. 2012, section 3.4 (overlapping pooling).
     """
 
+    makes_gradients = "new"
+
     def __init__(self, window):
         self.window = window
 
@@ -30,6 +32,8 @@ class MaxPool2d(Op):
 class AvgPool2d(Op):
     """The average over each window: x (N, C, H, W) -> y (N, C, OH, OW).  gx spreads gy / count over the window."""
 
+    makes_gradients = "new"
+
     def __init__(self, window, count_include_pad):
         self.window, self.count_include_pad = window, count_include_pad
 
@@ -46,6 +50,8 @@ class AvgPool2d(Op):
 
 class AdaptiveAvgPool2d(Op):
     """The average over OH x OW cells that share the plane: x (N, C, H, W) -> y (N, C, OH, OW)."""
+
+    makes_gradients = "new"
 
     def __init__(self, output_size):
         self.output_size = output_size
@@ -64,6 +70,8 @@ class AdaptiveAvgPool2d(Op):
 
 class GlobalAvgPool2d(Op):
     """The mean of each plane: x (N, C, H, W) -> y (N, C).  gx = gy / (H·W).  Source: Lin et al. 2014, section 3.2."""
+
+    makes_gradients = "new"
 
     def forward(self, x):
         self.size = x.shape[2:]

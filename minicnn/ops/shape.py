@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 
-from minicnn.autograd import Op, Tensor, apply
+from minicnn.autograd import Op, Tensor, apply, no_flops
 from minicnn.errors import ShapeError
 
 
 class Reshape(Op):
     """y has the values of x in another shape;  gx = gy in x's shape"""
+
+    flops = no_flops
 
     def __init__(self, shape):
         self.to = shape
@@ -33,6 +35,8 @@ class Reshape(Op):
 class Transpose(Op):
     """y's axis i is x's axis axes[i];  gx is the inverse permutation of gy"""
 
+    flops = no_flops
+
     def __init__(self, axes):
         self.axes = axes
 
@@ -51,6 +55,8 @@ class Transpose(Op):
 
 class Pad(Op):
     """y is x with zeros around;  gx is the inside of gy"""
+
+    flops = no_flops
 
     def __init__(self, padding):
         self.padding = padding
@@ -71,6 +77,8 @@ class Pad(Op):
 
 class Index(Op):
     """y = x[key] by NumPy's rules;  gx is zero but for gx[key] += gy, where what was taken twice adds up"""
+
+    flops = no_flops
 
     def __init__(self, key):
         self.key = key
@@ -108,6 +116,9 @@ class Sum(Op):
     def backward(self, gy):
         kept = [1 if i in self.axes else side for i, side in enumerate(self.shape)]
         return np.broadcast_to(gy.reshape(kept), self.shape).copy()
+
+    def flops(self, output_shape, x_shape):
+        return math.prod(x_shape)
 
 
 class Mean(Sum):

@@ -17,7 +17,7 @@ from minicnn.study import bench_cases, figures
 from minicnn.study.compilation import watching
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}     # of the largest value, against the reference in float64
-LEAST_REPEATS = 3
+LEAST_REPEATS, LONG = 3, 10         # calls of each rung, unless they take more than this many times the seconds asked for
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,9 @@ def bench(op, dtype="float32", seconds=0.5, progress=None, **options):
     """Check and time every rung of an operation's room, forward and backward -> a list of BenchResult.
 
     options: shape and what else the operation takes (see bench_cases.DEFAULTS). Each rung is called for about `seconds`,
-    at least three times. progress(text) is called before each rung. Raises ArgumentError, ShapeError, DTypeError for
-    options that do not fit, and BackendError if something is compiled while the clock runs.
+    at least three times unless that takes ten times as long. progress(text) is called before each rung. Raises
+    ArgumentError, ShapeError, DTypeError for options that do not fit, and BackendError if something is compiled while the
+    clock runs.
     """
     if dtype not in TOLERANCE:
         raise BackendError(f"bench: dtype {dtype!r} is neither float32 nor float64; choose one of them")
@@ -124,11 +125,12 @@ def _bench_rung(case, rung, direction, expected, tolerance, seconds, below):
 
 
 def _median_time(run, seconds, what):
-    """Median seconds of run(); raises BackendError if Numba compiles anything meanwhile."""
-    times = []
+    """Median seconds of run(); raises BackendError if Numba compiles anything meanwhile. Slow ones are not run thrice."""
+    times, begin = [], time.perf_counter()
     with watching() as compilations:
         end = time.perf_counter() + seconds
-        while len(times) < LEAST_REPEATS or time.perf_counter() < end:
+        while not times or time.perf_counter() < end or (
+                len(times) < LEAST_REPEATS and time.perf_counter() < begin + LONG * max(seconds, 0.1)):
             start = time.perf_counter()
             run()
             times.append(time.perf_counter() - start)

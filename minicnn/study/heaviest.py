@@ -10,19 +10,33 @@ from minicnn.study.bench_cases import DEFAULTS
 from minicnn.study.trace import dtype_of, preserved
 from minicnn.training.evaluate import first_output
 
+MOST_FLOPS, MOST_VALUES = 160e6, 2 ** 20       # of a call: references are definitions, and slow
+
 
 def heaviest_shapes(model, input_shape, batch):
-    """{room: options for bench} of the heaviest op of each room in a training pass of `batch` images, heaviest room first.
+    """{room: options for bench} of the heaviest op of each room in a training pass, heaviest room first.
 
-    The pass itself is made with two images. The model stays as it was.
+    For `batch` images, or as many as keep a call below MOST_FLOPS and its input below MOST_VALUES; where one image is too
+    much, a convolution gets the upper part of its map. The pass itself is made with two images. The model stays as it was.
     """
     collector = _Collector()
     image = Tensor(np.zeros((2, *input_shape), dtype_of(model)))
     with preserved(model), no_grad(), observing(collector):
         model.train()
-        ops.cross_entropy(first_output(model(image)), np.zeros(2, np.int64))
+        logits = first_output(model(image))
+        if logits.ndim == 2:
+            ops.cross_entropy(logits, np.zeros(2, np.int64))
     found = sorted(collector.found.items(), key=lambda item: -item[1][0])
-    return {room: {**options, "shape": (batch, *options["shape"][1:])} for room, (_, options) in found}
+    return {room: _within(work / 2, options, batch) for room, (work, options) in found}
+
+
+def _within(flops, options, batch):
+    """Options with a number of images, and if need be fewer rows, that keep a call short. flops: of one image."""
+    channels, *sides = options["shape"][1:]
+    fits = min(MOST_FLOPS / flops, MOST_VALUES / math.prod(options["shape"][1:]))
+    if fits < 1 and "out" in options and sides:
+        sides[0] = min(sides[0], max(math.ceil(sides[0] * fits), 3 * max(options["kernel"][0], options["stride"][0])))
+    return {**options, "shape": (max(1, min(batch, int(fits))), channels, *sides)}
 
 
 class _Collector:

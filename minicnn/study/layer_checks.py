@@ -31,7 +31,7 @@ class LayerCheck:
 
     error: the largest |backward - differences| of the worst elements, relative to the larger of the two (not below 1e-3);
     message: the report of a wrong gradient, "" for a right one; maps: (input, error of each element over the largest
-    gradient, NaN where it was not tested) of the wrong ones.
+    gradient, NaN where it was not tested) of the wrong ones; places: the paths of all that are like it.
     """
 
     path: str
@@ -42,6 +42,7 @@ class LayerCheck:
     error: float
     message: str
     maps: tuple = ()
+    places: tuple = ()
 
     def as_dict(self):
         """For JSON: all but the maps."""
@@ -49,7 +50,7 @@ class LayerCheck:
 
 
 class _Collector(Tracer):
-    """The distinct ops of a pass: {signature: [path, op, input shapes, output shape, count]}."""
+    """The distinct ops of a pass: {signature: [op, input shapes, output shape, paths]}."""
 
     def __init__(self, model):
         super().__init__(model)
@@ -57,8 +58,8 @@ class _Collector(Tracer):
 
     def forward(self, op, inputs, output, seconds):
         shapes = tuple(x.shape for x in inputs)
-        entry = self.found.setdefault(_signature(op, shapes), [self.path, op, shapes, output.shape, 0])
-        entry[4] += 1
+        entry = self.found.setdefault(_signature(op, shapes), (op, shapes, output.shape, []))
+        entry[3].append("loss" if self.path is None else self.path)
 
 
 def _signature(op, shapes):
@@ -69,7 +70,7 @@ def _signature(op, shapes):
 
 
 def check_layers(model, input_shape, seconds=SECONDS, progress=None):
-    """Check each distinct operation of a training pass of two images, the loss included -> a list of LayerCheck.
+    """Check each distinct operation of a training pass of two images, a classifier's loss too -> list of LayerCheck.
 
     The model stays as it was. progress(done, of, check) is called after each.
     """
@@ -79,25 +80,27 @@ def check_layers(model, input_shape, seconds=SECONDS, progress=None):
     with preserved(model), observing(collector):
         model.train()
         logits = first_output(model(image))
-        ops.cross_entropy(logits, np.arange(2) % logits.shape[1])
+        if logits.ndim == 2:
+            ops.cross_entropy(logits, np.arange(2) % logits.shape[1])
     checks = []
     with kernels.threads.num_threads(1):        # the pieces are too small to share out
-        for path, op, shapes, output_shape, count in collector.found.values():
-            checks.append(_check(path, op, shapes, output_shape, count, seconds, rng))
+        for op, shapes, output_shape, places in collector.found.values():
+            checks.append(_check(op, shapes, output_shape, tuple(places), seconds, rng))
             if progress:
                 progress(len(checks), len(collector.found), checks[-1])
     return checks
 
 
-def _check(path, op, shapes, output_shape, count, seconds, rng):
+def _check(op, shapes, output_shape, places, seconds, rng):
     arrays = [_draw(op, shape, rng) for shape in _cut(op, shapes, output_shape)]
     report = gradcheck.check(lambda *values: apply(_fresh(op), *values), arrays, seconds=seconds)
     detail = ", ".join(figures.shape(a.shape) for a in arrays)
     if hasattr(op, "window"):
         detail += f", stride {op.window.stride_h}"
-    return LayerCheck("loss" if path is None else path, type(op).__name__, detail, count, bool(report),
+    return LayerCheck(places[0], type(op).__name__, detail, len(places), bool(report),
                       max((_relative(result) for result in report.results), default=0.0), "" if report else str(report),
-                      tuple((result.name, result.error_map) for result in report.failures if result.error_map is not None))
+                      tuple((result.name, result.error_map) for result in report.failures if result.error_map is not None),
+                      places)
 
 
 def _relative(result):

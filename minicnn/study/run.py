@@ -8,17 +8,18 @@ import numpy as np
 
 import minicnn
 from minicnn import data, models
-from minicnn.study import machine
+from minicnn.study import images, machine
 from minicnn.study.bench import bench
 from minicnn.study.heaviest import heaviest_shapes
 from minicnn.study.layer_checks import SECONDS, check_layers
+from minicnn.study.look import Look, look
 from minicnn.study.summary import Summary, summary
 from minicnn.study.timing import time_layers
 from minicnn.training import recipes
 from minicnn.training.evaluate import probabilities
 from minicnn.training.trainer import Trainer
 
-PARTS = ("summary", "gradients", "timing", "training", "kernels")
+PARTS = ("summary", "gradients", "timing", "training", "kernels", "look")
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Study:
     """What was found out about one network; parts that were left out are empty.
 
     checks: LayerChecks; times: LayerTimes of `batch` images; history: one dict an epoch; examples: Examples; kernels:
-    BenchResults; seconds:
-    how long each part took; settings: how it was trained, (name, text) pairs.
+    BenchResults; subject, look: an image and its way through the network; seconds: how long each part took; settings: how it
+    was trained, (name, text) pairs; again: the command that makes the page.
     """
 
     name: str
@@ -53,8 +54,11 @@ class Study:
     kernels: list = field(default_factory=list)
     settings: list = field(default_factory=list)
     seconds: dict = field(default_factory=dict)
+    subject: images.Subject | None = None
+    look: Look | None = None
     machine: str = ""
     date: str = ""
+    again: str = ""
 
     @property
     def right(self):
@@ -71,28 +75,32 @@ class Study:
 
 
 def study_model(model, input_shape, dataset="digits", name=None, epochs=None, batch=32, quick=False, reporter=None,
-                listener=None):
-    """Summarise, gradient-check, time and train a network and time its kernels -> Study. The model ends up trained.
+                listener=None, subject=None):
+    """Summarise, gradient-check, time and train a network, time its kernels and look at one image in it -> Study.
 
-    dataset: what data.open_dataset takes. epochs: of minicnn's default recipe for the data (default: its own number). batch:
-    images when timing. quick: one epoch of a few batches and short timings, to see that all works. reporter: of the
-    training, see minicnn.training.progress. listener: an object with begin(part), step(part, done, of, note) and
-    end(part, study). Raises what the parts raise, DataError for the data set first of all.
+    dataset: what data.open_dataset takes; the model ends up trained on it. None: it stays as it is. epochs: of minicnn's
+    default recipe for the data (default: its own number). batch: images when timing. quick: one epoch of a few batches and
+    short timings, to see that all works. reporter: of the training, see minicnn.training.progress. listener: an object with
+    begin(part), step(part, done, of, note) and end(part, study). subject: the study.images.Subject to look at (default: the
+    first test image; without data none). Raises what the parts raise, DataError for the data set first of all.
     """
     listener = listener or Listener()
-    sets = {split: data.open_dataset(dataset, split) for split in ("train", "test")}
+    sets = {split: data.open_dataset(dataset, split) for split in ("train", "test")} if dataset is not None else {}
     info = models.info(name) if name in models.names() else None
-    study = Study(name or type(model).__name__, summary(model, input_shape, name=name), batch, str(dataset),
-                  tuple(sets["train"].classes), info, machine=machine.running(),
-                  date=datetime.datetime.now().astimezone().isoformat(" ", "minutes"))
+    study = Study(name or type(model).__name__, summary(model, input_shape, name=name), batch,
+                  "" if dataset is None else str(dataset), tuple(sets["train"].classes) if sets else (), info,
+                  machine=machine.running(), date=datetime.datetime.now().astimezone().isoformat(" ", "minutes"))
     work = {
         "summary": lambda step: None,
         "gradients": lambda step: _gradients(study, model, input_shape, quick, step),
         "timing": lambda step: _timing(study, model, input_shape, quick, step),
         "training": lambda step: _train(study, model, input_shape, sets, epochs, quick, reporter),
         "kernels": lambda step: _kernels(study, model, input_shape, quick, step),
+        "look": lambda step: _look(study, model, subject or study.subject, step),
     }
     for part in PARTS:
+        if (part == "training" and not sets) or (part == "look" and not sets and subject is None):
+            continue
         listener.begin(part)
         start = time.perf_counter()
         work[part](lambda done, of, note="", part=part: listener.step(part, done, of, note))
@@ -139,13 +147,14 @@ def _train(study, model, input_shape, sets, epochs, quick, reporter):
                       *recipes.describe(recipe)]
     study.history = trainer.run()
     study.examples = _examples(model, test, loaders[1], study.classes)
+    study.subject = images.of_dataset(test, loaders[1].transform, input_shape)
 
 
 def _examples(model, dataset, loader, classes, most=16):
     """The first test images, before them those of the first batch that the network takes for something else."""
-    images, labels = next(iter(loader))
+    batch, labels = next(iter(loader))
     model.eval()
-    p = probabilities(model, images)
+    p = probabilities(model, batch)
     guesses = p.argmax(axis=1)
     chosen = sorted(range(len(labels)), key=lambda i: (guesses[i] == labels[i], i))[:most]
     return [Example(np.asarray(dataset.image(i)), str(classes[labels[i]]), str(classes[guesses[i]]), float(p[i].max()))
@@ -158,3 +167,8 @@ def _kernels(study, model, input_shape, quick, step):
         step(i, len(chosen), room)
         study.kernels += bench(room, seconds=0.02 if quick else 0.25, **options)
     step(len(chosen), len(chosen))
+
+
+def _look(study, model, subject, step):
+    study.look = look(model, subject.x, subject.picture, subject.names, subject.target, subject.others, progress=step)
+    study.look.label = subject.label

@@ -8,8 +8,9 @@ or, piece by piece, Trainer(model, train_loader, test_loader, optimizer, schedul
 
 from minicnn.training.checkpoint import load_checkpoint, model_weights, save_checkpoint, saved_checkpoints
 from minicnn.training.evaluate import Score, evaluate
+from minicnn.training.linear_probe import fit_linear, layer_features
 from minicnn.training.session import Configuration, prepare, resume
 from minicnn.training.trainer import Options, Trainer
 
-__all__ = ["Configuration", "Options", "Score", "Trainer", "evaluate", "load_checkpoint", "model_weights", "prepare",
-           "resume", "save_checkpoint", "saved_checkpoints"]
+__all__ = ["Configuration", "Options", "Score", "Trainer", "evaluate", "fit_linear", "layer_features", "load_checkpoint",
+           "model_weights", "prepare", "resume", "save_checkpoint", "saved_checkpoints"]

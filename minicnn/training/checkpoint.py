@@ -4,7 +4,9 @@ A file is written beside its final name, flushed to the disk and renamed (minicn
 kill or a full disk leaves the checkpoints before it whole. A checksum over the arrays finds damage on the disk.
 """
 
+import contextlib
 import json
+import os
 import re
 import zlib
 from pathlib import Path
@@ -14,10 +16,11 @@ import numpy as np
 from minicnn._version import __version__
 from minicnn.errors import ArgumentError, CheckpointError
 from minicnn.io import load_safetensors, save_weights
+from minicnn.io.atomic import sync_folder
 
 FORMAT, FORMAT_VERSION = "minicnn-checkpoint", 1
 _NAME = re.compile(r"epoch-(\d+)(?:-batch-(\d+))?\.safetensors")
-_ORPHAN = re.compile(r"\.epoch-\d+.*\.tmp")
+_ORPHAN = re.compile(r"\.(epoch-\d+.*|metrics\.csv|metrics\.jsonl|weights\.safetensors)\.[0-9a-f]{12}\.tmp")
 
 
 def save_checkpoint(path, arrays, state):
@@ -40,10 +43,14 @@ def load_checkpoint(path):
         raise CheckpointError(f"{path}: the checksum does not fit the arrays; the file is damaged: delete it, and "
                               "--resume takes the checkpoint before it")
     try:
-        return arrays, json.loads(metadata["state"])
+        state = json.loads(metadata["state"])
     except (KeyError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its state is not JSON ({error}); the file is damaged: delete it, and --resume "
-                              "takes the checkpoint before it") from error
+        raise CheckpointError(f"{path}: its state is not JSON ({str(error)[:80]}); the file is damaged: delete it, and "
+                              "--resume takes the checkpoint before it") from error
+    if type(state) is not dict:
+        raise CheckpointError(f"{path}: its state is a {type(state).__name__}, not a JSON object; the file was not written by "
+                              "minicnn: resume from another")
+    return arrays, state
 
 
 def model_weights(arrays):
@@ -55,8 +62,8 @@ def model_weights(arrays):
 class CheckpointFolder:
     """The checkpoints of one run: saves new ones, keeps the last `keep`, knows the latest.
 
-    Creates the folder, and removes what an earlier process left half written. Raises ArgumentError for keep < 1,
-    CheckpointError if the folder cannot be made.
+    Creates the folder, and removes what an earlier process left half written in it. Raises ArgumentError for keep < 1,
+    CheckpointError if the folder cannot be made, or while another process trains in it.
     """
 
     def __init__(self, folder, keep=3):
@@ -67,9 +74,32 @@ class CheckpointFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"cannot create {folder}: {error.strerror}; choose another --out") from error
-        for path in self.folder.iterdir():
-            if _ORPHAN.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+        for place in (self.folder, self.folder.parent):     # a new folder must outlive a power cut as well
+            sync_folder(place.parent)
+        with self.alone():
+            sweep(self.folder)
+
+    @contextlib.contextmanager
+    def alone(self):
+        """Inside this with-block no other process writes here; CheckpointError if one does. SIGKILL ends it, too."""
+        try:
+            import fcntl
+        except ImportError:     # Windows
+            yield
+            return
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise CheckpointError(f"another process trains in {self.folder.parent}; wait for it, end it, or choose another "
+                                  "--out") from error
+        except OSError:         # a network file system that has no locks
+            pass
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
     def save(self, epoch, batch, arrays, state):
         """Save the state after `epoch` whole epochs and `batch` batches of the next; returns the path."""
@@ -83,6 +113,13 @@ class CheckpointFolder:
     def latest(self):
         """The path of the checkpoint that is furthest in training, or None."""
         return next(reversed(saved_checkpoints(self.folder)), None)
+
+
+def sweep(folder):
+    """Remove the files of a run that a killed process left half written in a folder."""
+    for path in Path(folder).iterdir():
+        if _ORPHAN.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def saved_checkpoints(folder):

@@ -23,6 +23,29 @@ class Silent:
         """Training is over or was broken off."""
 
 
+class Several(Silent):
+    """Tells each of several reporters."""
+
+    def __init__(self, *reporters):
+        self.reporters = reporters
+
+    def begin(self, trainer):
+        for reporter in self.reporters:
+            reporter.begin(trainer)
+
+    def batch(self, trainer):
+        for reporter in self.reporters:
+            reporter.batch(trainer)
+
+    def epoch(self, trainer, row):
+        for reporter in self.reporters:
+            reporter.epoch(trainer, row)
+
+    def end(self):
+        for reporter in self.reporters:
+            reporter.end()
+
+
 class Lines(Silent):
     """A line an epoch, and one a minute within long epochs, on `stream`."""
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 
 import minicnn
 from minicnn import data, models
-from minicnn.errors import ArgumentError, CheckpointError
+from minicnn.errors import ArgumentError, CheckpointError, MinicnnError
 from minicnn.models.recipe import Recipe
 from minicnn.training import recipes
 from minicnn.training.checkpoint import load_checkpoint, saved_checkpoints
@@ -46,14 +47,23 @@ class Configuration:
     def from_dict(cls, fields):
         """The configuration that as_dict gave. Raises CheckpointError for anything else."""
         try:
-            fields = {name: value for name, value in fields.items() if name != "preprocessing"}
+            fields = {name: value for name, value in dict(fields).items() if name != "preprocessing"}
             if isinstance(fields["recipe"], dict):
                 steps = tuple(tuple(step) for step in fields["recipe"]["augmentation"])
-                fields["recipe"] = Recipe(**{**fields["recipe"], "augmentation": steps})
-            return cls(**fields)
-        except (TypeError, KeyError) as error:
-            raise CheckpointError(f"checkpoint: its configuration is not one of this minicnn ({error}); resume with the "
-                                  "version that wrote it") from error
+                fields["recipe"] = _checked(Recipe(**{**fields["recipe"], "augmentation": steps}))
+            return _checked(cls(**fields))
+        except (TypeError, KeyError, ValueError) as error:
+            raise CheckpointError(f"checkpoint: its configuration is not one of this minicnn ({str(error)[:80]}); resume with "
+                                  "the version that wrote it") from error
+
+
+def _checked(settings):
+    """A dataclass whose fields have the types that it declares, as those from a file may not; TypeError where not."""
+    for name, kind in typing.get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if (isinstance(value, bool) and kind is not bool) or not isinstance(value, int | kind if kind is float else kind):
+            raise TypeError(f"{name} is {str(value)[:40]!r}")
+    return settings
 
 
 def open_splits(spec):
@@ -125,6 +135,13 @@ def resume(folder, **options):
         raise CheckpointError(f"{folder}: there is no checkpoint to resume from; start the run without --resume, or name "
                               "its folder with --out")
     arrays, state = load_checkpoint(found[-1])
-    trainer = prepare(Configuration.from_dict(state["configuration"]), folder=folder, **options)
+    configuration = Configuration.from_dict(state.get("configuration"))
+    try:
+        trainer = prepare(configuration, folder=folder, **options)
+    except MinicnnError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError) as error:       # what only a forged configuration asks for
+        raise CheckpointError(f"{found[-1]}: its configuration describes no training ({type(error).__name__}: "
+                              f"{str(error)[:80]}); resume from a checkpoint that minicnn wrote") from error
     trainer.restore(arrays, state)
     return trainer

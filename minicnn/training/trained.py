@@ -46,14 +46,18 @@ def _read_own(path):
     arrays, metadata = load_safetensors(path)
     if metadata.get("format") == FORMAT:
         arrays, state = load_checkpoint(path)
-        return Trained(model_weights(arrays), "data", state["configuration"])
+        return Trained(model_weights(arrays), "data", _as_dict(state.get("configuration")))
     if "configuration" not in metadata:
         return Trained(arrays, "imagenet")
     try:
         configuration = json.loads(metadata["configuration"])
-    except ValueError as error:
-        raise CheckpointError(f"{path}: its configuration is not JSON ({error}); the file is damaged") from error
-    return Trained(arrays, "data", configuration if isinstance(configuration, dict) else {})
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its configuration is not JSON ({str(error)[:80]}); the file is damaged") from error
+    return Trained(arrays, "data", _as_dict(configuration))
+
+
+def _as_dict(configuration):
+    return configuration if isinstance(configuration, dict) else {}
 
 
 def build_model(trained, name, classes, path):

@@ -20,11 +20,11 @@ import numpy as np
 
 from minicnn import ops, random
 from minicnn.autograd import Tensor
-from minicnn.errors import ArgumentError, CheckpointError, TrainingError
+from minicnn.errors import ArgumentError, CheckpointError, MinicnnError, TrainingError
 from minicnn.io import save_weights
 from minicnn.optim import Constant
 from minicnn.training.averaging import WeightAverage, recompute_batch_norm
-from minicnn.training.checkpoint import CheckpointFolder
+from minicnn.training.checkpoint import CheckpointFolder, sweep
 from minicnn.training.diagnosis import first_bad_value
 from minicnn.training.evaluate import evaluate, first_output
 from minicnn.training.metrics import write_metrics
@@ -37,8 +37,9 @@ class Options:
 
     schedule_unit: the schedule counts "epoch"s or "iteration"s (updates of the weights). accumulate: batches whose
     gradients are averaged into one update. clip_norm: the largest L2 norm of all gradients together (Pascanu et al.
-    2013). ema_decay: test with, and keep, an exponential moving average of the weights. recompute_batch_norm: compute
-    the running statistics anew when training is done. limit_batches: end each epoch, and each test, after so many.
+    2013). ema_decay: test with, and keep, an exponential moving average of the weights; the figures of the present weights,
+    not averaged, stand beside it as present_test_…. recompute_batch_norm: compute the running statistics anew when training
+    is done. limit_batches: end each epoch, and each test, after so many.
     """
 
     epochs: int
@@ -103,15 +104,18 @@ class Trainer:
         Raises TrainingError for a loss or gradient that is not finite, CheckpointError where a file cannot be written.
         An exception, KeyboardInterrupt too, leaves the checkpoints written so far.
         """
-        self.reporter.begin(self)
-        try:
-            while self.epoch < self.options.epochs:
-                self._run_epoch()
-        finally:
-            self.reporter.end()
-        if self.folder:
-            metadata = {"configuration": json.dumps(self.configuration)}
-            save_weights(self.folder / "weights.safetensors", self.model.state_dict(), metadata)
+        with self.checkpoints.alone() if self.folder else contextlib.nullcontext():
+            if self.folder:
+                sweep(self.folder)
+            self.reporter.begin(self)
+            try:
+                while self.epoch < self.options.epochs:
+                    self._run_epoch()
+            finally:
+                self.reporter.end()
+            if self.folder:
+                metadata = {"configuration": json.dumps(self.configuration)}
+                save_weights(self.folder / "weights.safetensors", self.model.state_dict(), metadata)
         return self.history
 
     def _run_epoch(self):
@@ -199,9 +203,12 @@ class Trainer:
 
     def _end_epoch(self):
         seconds = self.totals["seconds"]
+        present = self._test_figures("present_") if self.average else {}
         if self.epoch + 1 == self.options.epochs:
             self._finish_weights()
-        row = {"epoch": self.epoch + 1, **self._training_figures(), **self._test_figures(), "lr": self._rate,
+        with self.average.applied() if self.average else contextlib.nullcontext():
+            tested = self._test_figures()
+        row = {"epoch": self.epoch + 1, **self._training_figures(), **tested, **present, "lr": self._rate,
                "images_per_second": round(self.totals["images"] / max(seconds, 1e-9), 1), "seconds": round(seconds, 3)}
         if self.options.schedule_unit == "epoch":
             self.schedule.step(self._watched(row))
@@ -226,13 +233,12 @@ class Trainer:
         images = self.totals["images"]
         return {"train_loss": self.totals["loss"] / images, "train_accuracy": self.totals["correct"] / images}
 
-    def _test_figures(self):
+    def _test_figures(self, prefix=""):
         figures = {}
-        with self.average.applied() if self.average else contextlib.nullcontext():
-            for name, loader in (("validation", self.validation_loader), ("test", self.test_loader)):
-                if loader is not None:
-                    score = evaluate(self.model, loader, limit_batches=self.options.limit_batches)
-                    figures |= {f"{name}_loss": score.loss, f"{name}_accuracy": score.accuracy}
+        for name, loader in (("validation", self.validation_loader), ("test", self.test_loader)):
+            if loader is not None:
+                score = evaluate(self.model, loader, limit_batches=self.options.limit_batches)
+                figures |= {f"{prefix}{name}_loss": score.loss, f"{prefix}{name}_accuracy": score.accuracy}
         return figures
 
     def _watched(self, row):
@@ -265,11 +271,14 @@ class Trainer:
         """Go on from what `state` returned, or load_checkpoint. Raises CheckpointError if it is of another training."""
         try:
             self._restore(arrays, state)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            if isinstance(error, MinicnnError):
+                raise
             raise CheckpointError(f"checkpoint: does not fit this training ({type(error).__name__}: {error}); resume with "
                                   "the model, optimiser and options it was made with") from error
 
     def _restore(self, arrays, state):
+        _check_position(state, self.batches_per_epoch)
         self.model.load_state_dict(_under("model/", arrays))
         velocities = [arrays.get(f"velocity/{i}") for i in range(len(self.optimizer.parameters))]
         self.optimizer.load_state_dict({**state["optimizer"], "velocities": velocities})
@@ -285,6 +294,17 @@ class Trainer:
         self.optimizer.lr = state["optimizer"]["lr"]
         if self.folder:
             write_metrics(self.folder, self.history)
+
+
+def _check_position(state, batches):
+    """Raise ValueError unless epoch, batch, totals and history are what a trainer of so many batches an epoch can have."""
+    position, totals = (state["epoch"], state["batch"]), state["totals"]
+    if not all(type(number) is int and number >= 0 for number in position) or position[1] > batches:
+        raise ValueError(f"epoch and batch are {position}")
+    if totals.keys() != _no_totals().keys() or not all(type(number) in (int, float) for number in totals.values()):
+        raise ValueError("its totals are not those of an epoch")
+    if not all(row.keys() == state["history"][0].keys() for row in state["history"]):
+        raise ValueError("the rows of its history are not alike")
 
 
 def _under(prefix, arrays):

@@ -1,5 +1,7 @@
 """Modules: names, state, modes; initial weights; every layer calls its op with its arguments."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -205,6 +207,21 @@ def test_initial_weights_follow_the_seed():
     minicnn.seed(3)
     np.testing.assert_array_equal(nn.Conv2d(2, 3, 3).weight.data, first)
     assert (first != second).any()
+
+
+def test_initial_weights_take_no_more_memory_than_themselves():
+    """A weight of 16 MB; its numbers in float64 would be 32 MB more. And the chunks are the numbers of one call."""
+    minicnn.seed(5)
+    tracemalloc.start()
+    try:
+        weight = nn.init.normal((1000, 4000), 2.0, 1.0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.2 * weight.nbytes
+    minicnn.seed(5)
+    at_once = 1.0 + 2.0 * minicnn.random.generator().standard_normal(weight.shape)
+    np.testing.assert_array_equal(weight, at_once.astype("float32"))
 
 
 def test_init_messages():

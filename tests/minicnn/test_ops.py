@@ -8,7 +8,7 @@ from op_cases import CASES
 from support import central_differences, close, run_with_gradients, rungs_above_reference, strided, value
 
 import kernels
-from kernels import threads
+from kernels import layout, threads
 from minicnn import Tensor
 from minicnn.errors import DTypeError
 
@@ -17,6 +17,11 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 kernel_case = pytest.mark.parametrize("case", [c for c in CASES if c.room], ids=lambda case: case.name)
 rungs = pytest.mark.parametrize(("case", "rung"), [(c, r) for c in CASES if c.room for r in rungs_above_reference(c.room)],
                                 ids=lambda v: v if isinstance(v, str) else v.name)
+
+
+def image_orders(array):
+    """An image as it is and with its channels last in memory; other arrays as they are."""
+    return (array, layout.channels_last(array)) if array.ndim == 4 else (array, array)
 
 
 def inputs(case, rng, dtype="float64"):
@@ -52,6 +57,19 @@ def test_rung_agrees_with_reference(case, rung, dtype, rng):
     with kernels.using(**{case.room: rung}):
         y_rung, gradients_rung = run_with_gradients(case.run, arrays)
     for actual, expected in zip([y_rung, *gradients_rung], [y, *gradients]):
+        assert actual.dtype == dtype
+        close(actual, expected, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@kernel_case
+def test_channels_last_images(case, dtype, rng):
+    """Images in the other order, through the rungs that are the default for them."""
+    arrays = inputs(case, rng, dtype)
+    with kernels.using(**{case.room: "reference"}):
+        y, gradients = run_with_gradients(case.run, arrays)
+    y_last, gradients_last = run_with_gradients(case.run, [image_orders(a)[1] for a in arrays])
+    for actual, expected in zip([y_last, *gradients_last], [y, *gradients]):
         assert actual.dtype == dtype
         close(actual, expected, TOLERANCE[dtype])
 

@@ -1,3 +1,4 @@
+"use strict";
 // The buttons above the tree open it down to a level: 1 shows the stages, 2 their blocks, 99 everything.
 for (const button of document.querySelectorAll("[data-depth]")) {
   button.addEventListener("click", () => {

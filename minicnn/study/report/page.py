@@ -6,34 +6,69 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+import numpy as np
+
 from minicnn.io.atomic import atomic_write
 from minicnn.study import figures
-from minicnn.study.report import svg, tree
+from minicnn.study.report import inside, svg, tree
 from minicnn.study.report.elements import Markup, bar, fold, heat_map, pairs, picture, table
 
+SCRIPTS = ("page.js", "dom.js", "image.js", "graph.js", "explain.js", "layer.js", "flow.js", "inside.js")
+STYLES = ("page.css", "inside.css")
 
-def write_report(study, folder):
-    """Write the page of a Study to folder/index.html -> Path. Makes the folder; OSError if that cannot be."""
+
+def write_report(study, folder, progress=None):
+    """Write the page of a Study to folder/index.html -> Path. Makes the folder; OSError if that cannot be.
+
+    progress(done, of) is called after each operation whose pictures are made.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    text = render(study, progress).encode()
     with atomic_write(folder / "index.html") as file:
-        file.write(render(study).encode())
+        file.write(text)
     return folder / "index.html"
 
 
-def render(study):
+def render(study, progress=None):
     """The whole page as text. It loads nothing: style, script, plots and data are inside."""
-    here = resources.files("minicnn.study.report")
-    sections = [section for section in (_network(study), _training(study), _examples(study), _fields(study), _times(study),
-                                        _gradients(study), _kernels(study), _colophon(study)) if section]
+    sections = [section for section in (
+        *_inside(study), _network(study), _training(study), _examples(study), _fields(study), _times(study), _gradients(study),
+        _kernels(study), _colophon(study)) if section]
     links = "".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, *_ in sections)
     body = "".join(f'<section id="{key}"><h2>{escape(title)}</h2><p class="lead">{lead}</p>{content}</section>'
                    for key, title, lead, content in sections)
-    figures_json = json.dumps(_finite(study.as_dict()), allow_nan=False).replace("<", "\\u003c")
-    return Template((here / "page.html").read_text(encoding="utf-8")).substitute(
-        title=escape(study.name), style=(here / "page.css").read_text(encoding="utf-8"),
-        script=(here / "page.js").read_text(encoding="utf-8"), header=_header(study), links=links, body=body,
-        data=figures_json)
+    return Template(_text("page.html")).substitute(
+        title=escape(study.name), style="".join(map(_text, STYLES)), script="".join(map(_text, SCRIPTS)), header=_header(study),
+        links=links, body=body, data=_json(study.as_dict()),
+        inside=_json(inside.data(study, progress)) if study.look else "null")
+
+
+def _text(name):
+    return (resources.files("minicnn.study.report") / name).read_text(encoding="utf-8")
+
+
+def _json(value):
+    """JSON that may stand inside a <script>."""
+    return json.dumps(_finite(value), allow_nan=False).replace("<", "\\u003c")
+
+
+def _inside(study):
+    """The sections that the page's script fills: the image, the inside of the network, and the flow over its depth."""
+    if not study.look:
+        return ()
+    seen = f"all {study.look.images} test images looked at" if study.look.images > 1 else "this image"
+    return (
+        ("image", "What it sees", "The image as the network gets it, and what its answer rests on. <b>Saliency</b>: the size "
+         "of the score's gradient at each pixel. <b>Guided backpropagation</b>: likewise, but every ReLU stops what would "
+         "lower the score. <b>Grad-CAM</b>: the last maps, weighed by their mean gradients. Choose a class.",
+         '<div id="image-app"></div>'),
+        ("inside", "Inside", "Open a part of the graph to see its parts, choose one to look into it, and click a "
+         "pixel of a map: you see what it sees, which numbers made it, and where its gradient goes.",
+         '<div id="inside-app"></div>'),
+        ("flow", "The gradient's way back", "How large the gradient of the score still is at each layer, from the image on the "
+         f"left to the answer on the right, and which share of the channels is silent, 0 everywhere on {seen}.",
+         '<div id="flow-app"></div>'))
 
 
 def _finite(value):
@@ -42,6 +77,8 @@ def _finite(value):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)
@@ -204,5 +241,5 @@ def _rung(row, best):
 def _colophon(study):
     took = ", ".join(f"{part} {figures.duration(seconds)}" for part, seconds in study.seconds.items())
     facts = [("made", study.date), ("on", study.machine), ("took", took),
-             ("again", f"minicnn study {study.name} --data {study.data}")]
+             *([("again", study.again)] if study.again else [])]
     return "made", "How this page was made", "Figures depend on the machine; everything random was seeded.", pairs(facts)

@@ -1,11 +1,14 @@
 """The commands that look at networks, end to end in this process: summary, models, compare, bench, doctor, warmup, study."""
 
 import json
+import re
 import sys
 
+import numpy as np
 import pytest
 
 import kernels
+from minicnn import io, models
 from minicnn.cli import main
 
 
@@ -123,7 +126,8 @@ def test_doctor(capsys):
     assert "kernel cache" in out
     assert "advice:" in out or "nothing is off" in out
     status, out, _ = run(capsys, "doctor", "--json")
-    assert set(json.loads(out)) == {"versions", "cpu", "threads", "blas", "cache", "resources", "advice"}
+    assert set(json.loads(out)) == {"versions", "cpu", "tile", "threads", "blas", "gpu", "cache", "resources",
+                                    "advice"}
 
 
 @pytest.mark.slow
@@ -153,6 +157,72 @@ def test_study_as_json(capsys, tmp_path):
     assert found["page"] == str(tmp_path / "index.html")
     assert found["right"] is True
     assert "Gradient check" in err
+
+
+OWN = """
+from minicnn import nn, ops
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.last(ops.global_avg_pool2d(ops.relu(self.norm(self.conv(x)))))
+"""
+
+
+@pytest.fixture
+def photo(tmp_path):
+    from PIL import Image
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_study_of_a_module_of_ones_own(capsys, tmp_path, photo):
+    (tmp_path / "mine.py").write_text(OWN)
+    status, out, _ = run(capsys, "study", f"{tmp_path / 'mine.py'}:Net", "--image", photo, "--size", "12", "--quick",
+                         "--class", "7", "--out", tmp_path / "page")
+    text = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert status == 0
+    assert "One image's way through it" in out
+    assert "Training" not in out            # a photograph and no data: the network stays as it is
+    found = json.loads(re.search(r'id="inside-data">(.*?)</script>', text, re.DOTALL).group(1))
+    assert (found["height"], found["width"], found["classes"][0]["index"]) == (12, 12, 7)
+    assert "class Net(nn.Module)" in found["sources"][found["modules"][""]["source"]]
+    assert [check["passed"] for check in found["checks"]] == [True] * len(found["checks"])
+    assert [node["check"] for node in found["nodes"]].count(None) == 0
+
+
+def test_study_with_weights(capsys, tmp_path, photo):
+    """Trained weights bring their classes and preprocessing; a test image of the data, no training."""
+    model = models.create("resnet20", num_classes=10)
+    io.save_weights(tmp_path / "w.safetensors", model.state_dict())
+    status, out, _ = run(capsys, "study", "resnet20", "--weights", tmp_path / "w.safetensors", "--data", "digits",
+                         "--index", "3", "--quick", "--out", tmp_path / "page")
+    assert status == 0
+    assert "Training" not in out
+    assert "; it is " in out
+    text = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "--index 3" in text
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("--weights", "w.pth"), "weights, but nothing to look at; add --image PHOTO, or --data DATA"),
+    (("--image", "nothing.jpg"), "nothing.jpg: there is no such image"),
+])
+def test_study_without_what_it_needs(capsys, tmp_path, arguments, message):
+    status, _, err = run(capsys, "study", "resnet20", *arguments, "--out", tmp_path / "page")
+    assert status == 2
+    assert message in err
+    assert not (tmp_path / "page").exists()
+
+
+def test_study_of_a_class_that_is_not_there(capsys, tmp_path, photo):
+    status, _, err = run(capsys, "study", "resnet20", "--image", photo, "--class", "dragon", "--out", tmp_path / "page")
+    assert status == 2
+    assert "there is no class 'dragon'" in err
 
 
 def test_study_with_a_data_set_that_is_not_there(capsys, tmp_path):

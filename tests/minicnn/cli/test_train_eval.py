@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minicnn import nn, ops
+from minicnn import data, models, nn, ops
 from minicnn.cli import main
 from minicnn.io import save_weights
 from minicnn.models import registry
 from minicnn.models.recipe import Recipe
+from minicnn.training.evaluate import probabilities
 from minicnn.training.progress import Silent
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -88,6 +89,26 @@ def test_crops(capsys, crops):
     result = json.loads(capsys.readouterr().out)
     assert main(["eval", "--weights", result["weights"], "--crops", crops, "--limit-batches", "2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["crops"] == crops
+
+
+@pytest.mark.parametrize(("crops", "sides"), [("dense", [37]), ("multiscale", [37, 55, 73])])
+def test_whole_images(capsys, crops, sides):
+    """Dense evaluation takes whole images, a seventh larger than the network's; several scales are averaged."""
+    model = models.create("resnet20")
+    save_weights("whole.safetensors", model.state_dict())
+    assert main(["eval", "resnet20", "--weights", "whole.safetensors", "--preprocessing", "data", "--crops", crops,
+                 "--limit-batches", "3", "--json"]) == 0
+    score = json.loads(capsys.readouterr().out)
+    digits = data.open_dataset("digits", "test")
+    losses = []
+    for i in range(3):
+        views = [data.transforms.Compose([data.transforms.GrayToRGB(), data.transforms.Resize(side),
+                                          data.transforms.Normalize(digits.mean, digits.std)])(digits.image(i))
+                 for side in sides]
+        p = np.mean([probabilities(model.eval(), view[None])[0] for view in views], axis=0)
+        losses.append(-np.log(p[digits.label(i)]))
+    assert (score["n"], score["crops"]) == (3, crops)
+    assert score["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 def test_interrupted_then_resumed_gives_the_same_weights(capsys, monkeypatch):

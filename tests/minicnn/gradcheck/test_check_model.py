@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minicnn import Tensor, gradcheck, nn, ops, random
+from minicnn import Tensor, gradcheck, models, nn, ops, random
 from minicnn.autograd import Op, apply
 from minicnn.errors import ArgumentError
 
@@ -73,6 +73,36 @@ def test_a_cut_graph_is_seen_in_the_chain(x):
     assert not report
     assert {"2.scale"} <= {failure.name for failure in report.failures}
     assert "every layer alone is right, but not the chain" in str(report)
+
+
+class Leaky(nn.Module):
+    """A layer that gives back only 99 % of the gradient: the graph is cut for a hundredth of its output."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        y = self.layer(x)
+        return y * 0.99 + y.detach() * 0.01
+
+
+def test_the_chain_of_a_deep_network_is_sure_among_its_kinks(rng):
+    """Thousands of ReLUs: only steps so small that no kink is crossed show an error of one hundredth."""
+    model, x = models.create("resnet20", depth=14), rng.standard_normal((2, 3, 16, 16))
+    report = gradcheck.check_model(model, x, seconds=0.5)
+    assert report, report
+    assert str(report.results[-1]) == ("whole model: right, the input and all parameters, 2 projections of 20 of 20 outputs")
+    model.layer2[0].conv2 = Leaky(model.layer2[0].conv2)
+    report = gradcheck.check_model(model, x, seconds=0.5)
+    assert "every layer alone is right, but not the chain" in str(report)
+    assert "layer2.0.conv2.layer.weight" in {failure.name for failure in report.failures}
+
+
+def test_a_chain_of_kinks_alone_proves_nothing():
+    report = gradcheck.check_model(nn.ReLU(), np.zeros((2, 3)))
+    assert "whole model" not in {result.name for result in report.results}
+    assert "the model as a whole: cannot tell" in str(report)
 
 
 def test_nothing_is_left_changed(x):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from kernels import threads
 from minicnn import Tensor, gradcheck, nn, ops, random
 from minicnn.autograd import Op, apply
 from minicnn.errors import ArgumentError
@@ -180,6 +181,44 @@ def test_what_cannot_be_called():
         gradcheck.check(3, np.ones(2))
     with pytest.raises(ArgumentError, match="returned ndarray, not a Tensor"):
         gradcheck.check(lambda x: np.asarray(x), np.ones(2))
+
+
+@pytest.mark.skipif(threads.most() < 2, reason="one core has one thread")
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_what_depends_on_the_number_of_threads_is_a_fault(where, rng):
+    """By the last bits alone, as a sum that is cut into one part a thread: far below what differences see."""
+    def rounding(direction):
+        return 1 + 2.0 ** -50 * threads.get_num_threads() if direction == where else 1.0
+
+    class Double(Op):
+        def forward(self, x):
+            return 2 * x * rounding("forward")
+
+        def backward(self, gy):
+            return 2 * gy * rounding("backward")
+
+    with threads.num_threads(2):
+        report = gradcheck.check(lambda x: apply(Double(), x), rng.standard_normal((3, 4)))
+    assert [f.kind for f in report.failures] == ["depends on threads"]
+    assert "1 thread and 2 give different results; cut every sum in the same way" in str(report)
+
+
+def test_right_at_the_first_input_and_wrong_at_another(rng):
+    class Remembers(Op):
+        """Squares; the gradient is wrong where the largest value is not the one of the first input."""
+
+        def forward(self, x):
+            self.x = x
+            return x * x
+
+        def backward(self, gy):
+            return 2 * gy * self.x * (1 if self.x.max() == largest else 1.5)
+
+    x = rng.standard_normal((3, 4))
+    largest = x.max()
+    # Backward runs at the first input alone, until everything there is right.
+    failure, = gradcheck.check(lambda x: apply(Remembers(), x), x).failures
+    assert failure.reason == "at a second input, after the first was right"
 
 
 def test_random_state_is_left_alone_and_dropout_draws_the_same_mask_each_time(rng):

@@ -30,12 +30,12 @@ PUBLISHED_PARAMS = {
     "resnext50_32x4d": 25_028_904, "resnext101_32x8d": 88_791_336, "resnext101_64x4d": 83_455_272,
     "densenet121": 7_978_856, "densenet161": 28_681_000, "densenet169": 14_149_480, "densenet201": 20_013_928,
     "squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496, "resnet20": 269_722, "resnet32": 464_154, "resnet44": 658_586,
-    "resnet56": 853_018, "resnet110": 1_727_962, "resnet1202": 19_421_274}
+    "resnet56": 853_018, "resnet110": 1_727_962, "resnet1202": 19_421_274, "fractalnet20": 33_724_618}
 # In millions, as the papers' tables round them
 PUBLISHED_MILLIONS = {
     "densenet_40_12": 1.0, "densenet_100_12": 7.0, "densenet_100_24": 27.2, "densenet_bc_100_12": 0.8,
     "densenet_bc_250_24": 15.3, "densenet_bc_190_40": 25.6, "resnext29_8x64d": 34.4, "wrn_16_8": 11.0, "wrn_40_4": 8.9,
-    "preact_resnet164": 1.7, "fractalnet40": 4.8}
+    "preact_resnet164": 1.7, "fractalnet40": 4.8, "resnext29_16x64d": 68.1}
 # 10⁹ multiply-accumulates of one 224x224 image: torchvision's documentation of its weights (_ops)
 PUBLISHED_GMACS = {
     "alexnet_owt": 0.714, "vgg11": 7.609, "vgg13": 11.308, "vgg16": 15.47, "vgg19": 19.632, "vgg11_bn": 7.609,

@@ -22,6 +22,59 @@ def test_facts_of_this_machine():
     assert "\n" not in machine.running()
 
 
+def test_tile_fits_the_registers():
+    """The tile of sums, a row of B and a value of A must be in registers together."""
+    tile = machine.tile()
+    vectors = tile["columns"] * 4 // tile["vector_bytes"]
+    assert tile["rows"] * vectors + vectors + 1 <= tile["registers"]
+
+
+def test_speed_of_blas_is_measured():
+    assert machine.matmul_speed() > 0.1
+    assert machine.matmul_speed("Prescott") > 0.1
+
+
+def test_stale_entries_of_the_cache(tmp_path, monkeypatch):
+    """Of another Python, another Numba, a changed source and a source that is gone; nothing in them is unpickled."""
+    import os
+    import sys
+
+    import kernels
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "__init__.py"))
+    here, python = tmp_path / "__pycache__", f"py{sys.version_info.major}{sys.version_info.minor}"
+    here.mkdir()
+    import numba
+    good = b"\x80\x04\x8c\x06" + numba.__version__.encode()
+    for name in ("good", "changed", "other"):
+        (tmp_path / f"{name}.py").touch()
+    entries = [f"good.f-3.{python}", f"changed.f-3.{python}", f"gone.f-3.{python}", "good.f-3.py39", f"other.f-3.{python}"]
+    for entry in entries:
+        (here / f"{entry}.nbi").write_bytes(b"0.1" if entry.startswith("other") else good)
+        (here / f"{entry}.1.nbc").write_bytes(b"code")
+    os.utime(tmp_path / "changed.py", (2**33, 2**33))
+    found = machine.cache()
+    assert (found["files"], found["stale_files"]) == (10, 8)
+    assert found["stale_bytes"] == found["bytes"] - len(good) - 4
+
+
+def test_a_gpu_or_why_not():
+    found = machine.gpu()
+    assert (found["name"] is None) == bool(found["why_not"])
+
+
+def test_the_command(capsys):
+    from minicnn.cli import main
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for heading in ("versions", "vectors", "micro-kernel", "threads", "BLAS", "GPU", "CUDA driver", "kernel cache",
+                    "free disk"):
+        assert f"\n  {heading} " in f"\n{out}"
+    assert "GFLOP/s" in out
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tile"]["rows"] in (4, 8)
+
+
 def test_nothing_is_off():
     assert machine.advice(healthy()) == []
 
@@ -34,6 +87,8 @@ def test_nothing_is_off():
     ("threads", {"layer": "workqueue"}, "workqueue.*install tbb"),
     ("cache", {"writable": False}, "compiles them again; set NUMBA_CACHE_DIR"),
     ("cache", {"files": 0}, "minicnn warmup"),
+    ("cache", {"stale_files": 4, "stale_bytes": 5000}, "4 files of the kernel cache .* free 4 KiB delete .* in /somewhere"),
+    ("blas", {"core": "Prescott", "speed": 10.4, "better_speed": 40.0}, "run at 10 GFLOP/s instead of 40; set OPENBLAS_COR"),
     ("resources", {"memory_free": 1 << 20}, "less than 2 GiB of memory"),
     ("resources", {"disk_free": 1 << 20}, "less than 1 GiB of disk is free in /here"),
 ])

@@ -46,6 +46,17 @@ def test_every_figure_of_a_small_net_by_hand():
     assert found.field.stride == (4, 4)
 
 
+def test_what_moves_values_costs_no_operation():
+    """Reshape, transpose, pad, index and concat compute nothing; sum and mean read every value."""
+    class Moves(nn.Module):
+        def forward(self, x):
+            x = ops.concat([x, ops.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))])[:, ::2]
+            return ops.sum(ops.reshape(ops.transpose(x, (0, 2, 3, 1)), (x.shape[0], -1)), 1)
+
+    flops = {row.operation: row.flops for row in summary(Moves(), (3, 4, 5)).rows}
+    assert flops == {"Pad": 0, "Concat": 0, "Index": 0, "Transpose": 0, "Reshape": 0, "Sum": 4 * 4 * 5}
+
+
 def test_macs_and_memory_grow_with_the_batch_and_parameters_do_not():
     one, four = summary(small_net(), (3, 8, 8)), summary(small_net(), (3, 8, 8), batch=4)
     assert (four.macs, four.flops, four.activation_bytes) == (4 * one.macs, 4 * one.flops, 4 * one.activation_bytes)

@@ -9,6 +9,7 @@ import pytest
 
 from minicnn.errors import ArgumentError, CheckpointError
 from minicnn.io import load_safetensors, save_weights
+from minicnn.training import resume
 from minicnn.training.checkpoint import (
     CheckpointFolder,
     load_checkpoint,
@@ -126,3 +127,60 @@ def test_state_is_readable_by_other_programs(saved):
     with safe_open(saved, "np") as file:
         assert json.loads(file.metadata()["state"]) == STATE
         assert (file.get_tensor("model/w") == ARRAYS["model/w"]).all()
+
+
+def test_orphans_of_the_whole_run_are_swept(tmp_path, tiny):
+    for name in (".metrics.csv.0123456789ab.tmp", ".weights.safetensors.0123456789ab.tmp", ".mine.0123456789ab.tmp",
+                 ".metrics.csv"):
+        (tmp_path / name).write_bytes(b"half")
+    tiny.build(tmp_path, epochs=1).run()
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".metrics.csv", ".mine.0123456789ab.tmp"]
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    folder = CheckpointFolder(tmp_path / "run" / "checkpoints")
+    with folder.alone(), pytest.raises(CheckpointError, match="another process trains in .*run; wait for it, end it"):
+        CheckpointFolder(tmp_path / "run" / "checkpoints")
+    CheckpointFolder(tmp_path / "run" / "checkpoints")
+
+
+def test_the_lock_is_not_needed_where_there_is_none(tmp_path, monkeypatch):
+    import fcntl
+
+    def unsupported(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    assert CheckpointFolder(tmp_path).latest() is None
+
+
+@pytest.mark.parametrize(("changes", "match"), [
+    ({"epoch": -1}, "epoch and batch are"), ({"batch": 10**9}, "epoch and batch are"),
+    ({"epoch": True}, "epoch and batch are"), ({"totals": {"loss": 1}}, "its totals are not those of an epoch"),
+    ({"history": [{"a": 1}, {}]}, "the rows of its history"), ({"random": {"seed": "x", "count": 1}}, "does not fit"),
+    ({"optimizer": 3}, "does not fit"), ({"schedule": None}, "does not fit")])
+def test_forged_states_are_refused(tiny, changes, match):
+    trainer = tiny.build()
+    arrays, state = trainer.state()
+    with pytest.raises(CheckpointError, match=match):
+        trainer.restore(arrays, {**state, **changes})
+
+
+@pytest.mark.parametrize("state", ["[]", "3", "null"])
+def test_states_that_are_no_objects(tmp_path, saved, state):
+    arrays, metadata = load_safetensors(saved)
+    save_weights(saved, arrays, {**metadata, "state": state})
+    with pytest.raises(CheckpointError, match="not a JSON object"):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize(("configuration", "match"), [
+    (None, "is not one of this minicnn"), ([], "is not one of this minicnn"),
+    ({"model": "resnet20"}, "is not one of this minicnn"),
+    ({"model": 3, "data": "digits", "recipe": "default"}, "model is '3'"),
+    ({"model": "resnet20", "data": "digits", "recipe": "default", "seed": True}, "seed is 'True'"),
+    ({"model": "resnet20", "data": "digits", "recipe": "default", "changes": {"batch_size": "x"}}, "describes no training"),
+    ({"model": "resnet20", "data": "digits", "recipe": {"augmentation": [[]]}}, "is not one of this minicnn")])
+def test_forged_configurations_are_refused(tmp_path, configuration, match):
+    CheckpointFolder(tmp_path / "checkpoints").save(1, 0, {}, {"configuration": configuration})
+    with pytest.raises(CheckpointError, match=match):
+        resume(tmp_path)

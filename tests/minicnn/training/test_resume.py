@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import minicnn
+from kernels import dispatch, threads
 from minicnn.errors import CheckpointError
 from minicnn.io import load_safetensors
 from minicnn.training import load_checkpoint, saved_checkpoints
@@ -66,6 +67,21 @@ def test_interrupted_and_resumed_is_bit_equal(tiny, tmp_path, broken_after, chec
     resumed_arrays, resumed_rows = final(resumed)
     assert_same_bits(resumed_arrays, arrays)
     assert resumed_rows == rows
+
+
+def test_any_number_of_threads_gives_the_same_bits(tiny, monkeypatch):
+    """Of the kernels, where even few values are shared among the threads, and of the loader."""
+    if threads.most() < 2:
+        pytest.skip("this machine has one core")
+    monkeypatch.setattr(dispatch, "FEW", 0)
+    ends = []
+    for count, workers in ((1, 0), (2, 3)):
+        with threads.num_threads(count):
+            trainer = tiny.build(epochs=2, workers=workers, recompute_batch_norm=True)
+            trainer.run()
+        ends.append(final(trainer))
+    assert_same_bits(ends[0][0], ends[1][0])
+    assert ends[0][1] == ends[1][1]
 
 
 def test_gradients_are_never_half_gathered_in_a_checkpoint(tiny, tmp_path):

@@ -1,4 +1,4 @@
-"""A training run of a second with everything random in it: shuffling, augmentation, dropout, initial weights.
+"""A training run of a second with everything random in it: shuffling, augmentation, dropout, drop-path, initial weights.
 
 As a script it trains in a folder, going on from the last checkpoint there, and says each batch: python tiny_run.py FOLDER
 """
@@ -12,17 +12,18 @@ from minicnn.training.progress import Silent
 
 
 class TinyNet(nn.Module):
-    """Convolution, batch norm, ReLU, dropout, linear: x (N, 1, 8, 8) -> logits (N, classes)."""
+    """Convolution, batch norm, ReLU, itself under drop-path, dropout, linear: x (N, 1, 8, 8) -> logits (N, classes)."""
 
     def __init__(self, num_classes=10, p=0.2):
         super().__init__()
         self.conv = nn.Conv2d(1, 4, 3, stride=2, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(4)
-        self.dropout = nn.Dropout(p)
+        self.path, self.dropout = nn.DropPath(p), nn.Dropout(p)
         self.fc = nn.Linear(64, num_classes)
 
     def forward(self, x):
-        return self.fc(self.dropout(ops.flatten(ops.relu(self.bn(self.conv(x))))))
+        x = ops.relu(self.bn(self.conv(x)))
+        return self.fc(self.dropout(ops.flatten(x + self.path(x))))
 
 
 class Said(Silent):

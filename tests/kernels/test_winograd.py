@@ -1,0 +1,93 @@
+"""The Winograd rung: all three passes against the reference in float64, and when it leaves the work to the rung below."""
+
+import numpy as np
+import pytest
+from support import close
+
+import kernels
+from kernels import Window2d, layout, threads
+from kernels.conv2d import winograd
+
+SHAPES = [  # N, C, H, W, K, padding: images that no whole number of tiles covers, and borders of every kind
+    (2, 16, 9, 7, 32, 1), (3, 48, 8, 13, 16, 0), (1, 16, 6, 5, 80, ((0, 1), (2, 1))), (2, 32, 4, 4, 16, 2)]
+FILTERS_OF_VECTORS = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def arrays(shape, rng):
+    N, C, H, W, K, padding = shape
+    window = Window2d.of(3, 1, padding)
+    x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((N, C, H, W), (K, C, 3, 3), (K,)))
+    gy = rng.standard_normal((N, K, *window.output_size(H, W))).astype(np.float32)
+    return x, w, b, gy, window
+
+
+def both_passes(rung, x, w, b, gy, window):
+    with kernels.using(conv2d=rung):
+        return kernels.conv2d.forward(x, w, b, window, 1, True), *kernels.conv2d.backward(gy, x, w, window)
+
+
+@FILTERS_OF_VECTORS
+def test_agrees_with_the_definition(shape, rng):
+    x, w, b, gy, window = arrays(shape, rng)
+    assert winograd.fits(x, w, window, 1)
+    exact = both_passes("reference", *(a.astype(np.float64) for a in (x, w, b, gy)), window)
+    for actual, expected in zip(both_passes("winograd", x, w, b, gy, window), exact):
+        assert actual.dtype == np.float32
+        close(actual, expected, 2e-5)
+
+
+@FILTERS_OF_VECTORS
+def test_threads_change_no_bit(shape, rng, monkeypatch):
+    monkeypatch.setattr("kernels.dispatch.FEW", 0)
+    x, w, b, gy, window = arrays(shape, rng)
+    with threads.num_threads(1):
+        one = both_passes("winograd", x, w, b, gy, window)
+    for a, b_ in zip(both_passes("winograd", x, w, b, gy, window), one):
+        np.testing.assert_array_equal(a, b_)
+
+
+def test_many_channels_take_the_way_through_the_third_cache(rng):
+    """More transformed filters than the second cache holds: other blocks, another weight gradient."""
+    x, w, b, gy, window = arrays((1, 144, 10, 6, 128, 1), rng)
+    assert winograd.POINTS * w[..., 0, 0].nbytes > winograd.NEAR
+    exact = both_passes("reference", *(a.astype(np.float64) for a in (x, w, b, gy)), window)
+    for actual, expected in zip(both_passes("winograd", x, w, b, gy, window), exact):
+        close(actual, expected, 2e-5)
+
+
+@pytest.mark.parametrize(("dtype", "channels", "window", "groups"), [
+    ("float64", 16, Window2d.of(3, 1, 1), 1), ("float32", 15, Window2d.of(3, 1, 1), 1),
+    ("float32", 16, Window2d.of(5, 1, 1), 1), ("float32", 16, Window2d.of(3, 2, 1), 1),
+    ("float32", 16, Window2d.of(3, 1, 1, 2), 1),
+    ("float32", 32, Window2d.of(3, 1, 1), 2), ("float32", 16, Window2d.of(3, 1, 3), 1)])
+def test_leaves_other_convolutions_to_the_rung_below(dtype, channels, window, groups, rng):
+    x = rng.standard_normal((2, channels, 9, 8)).astype(dtype)
+    w = rng.standard_normal((channels, channels // groups, *window[:2])).astype(dtype)
+    assert not winograd.fits(x, w, window, groups)
+    with kernels.using(conv2d="winograd"):
+        y = kernels.conv2d.forward(x, w, None, window, groups)
+    with kernels.using(conv2d="implicit_gemm"):
+        np.testing.assert_array_equal(y, kernels.conv2d.forward(x, w, None, window, groups))
+
+
+def test_default_for_large_images_in_float32_only(rng):
+    w, window = np.ones((32, 32, 3, 3), np.float32), Window2d.of(3, 1, 1)
+    assert winograd.pays(layout.empty((4, 32, 28, 28), np.float32), w, window, 1)
+    assert not winograd.pays(layout.empty((1, 32, 4, 4), np.float32), w, window, 1)
+    assert not winograd.pays(layout.empty((4, 32, 28, 28), np.float64), w.astype(np.float64), window, 1)
+
+
+@pytest.mark.parametrize("transform", ["input_transform", "filter_transform", "output_transform"])
+def test_transforms_are_linear_maps_of_the_papers_matrices(transform):
+    """Bᵀ, G and Aᵀ of Lavin and Gray 2016, section 4.1."""
+    matrices = {
+        "input_transform": [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0],
+                            [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]],
+        "filter_transform": [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6],
+                             [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]],
+        "output_transform": [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]}
+    matrix = np.array(matrices[transform])
+    np.testing.assert_allclose(np.array(getattr(winograd, transform)(np.eye(matrix.shape[1]))), matrix, atol=1e-15)
+    transposed = {"filter_transform": winograd.filter_gradient, "output_transform": winograd.result_gradient}
+    if transform in transposed:
+        np.testing.assert_allclose(np.array(transposed[transform](np.eye(len(matrix)))), matrix.T, atol=1e-15)
