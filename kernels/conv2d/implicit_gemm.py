@@ -25,7 +25,7 @@ from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
 
 VECTOR = registers()[0]         # bytes
 BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
-NEAR = 1 << 20                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
+NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
 SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own
 PARTS = 16                      # of the pixels of a bias gradient
@@ -157,8 +157,9 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
     for worker in prange(workers):
         places, spare = np.empty((2, BLOCK), np.int64), np.empty(1024, y.dtype)
         for p0 in range(0, table.shape[0], near):
+            blocks = firsts[-1]
             k = 0
-            for block in range(worker, firsts[-1], workers):
+            for block in range(blocks * worker // workers, blocks * (worker + 1) // workers):
                 while block >= firsts[k + 1]:
                     k += 1
                 first = (block - firsts[k]) * block_size
@@ -221,8 +222,10 @@ def _pack_filters(gy, segments, step, to, columns, table, packed):
             at, count = segments[s, 1] + to + first, segments[s, 2]
             target, source = panel.ctypes.data + q * wide * size, gy.ctypes.data + at * size
             if left < wide:
-                for i in range(count * wide):
-                    panel[q * wide + i] = flat[at + i // wide * step + i % wide] if i % wide < left else 0
+                for i in range(count):
+                    target_row, source_row = panel[(q + i) * wide:(q + i + 1) * wide], flat[at + i * step:][:left]
+                    for k in range(wide):
+                        target_row[k] = source_row[k] if k < left else 0
             elif vectors == 1:
                 _copy_one(target, source, step, count, gy)
             elif vectors == 2:
@@ -241,8 +244,10 @@ def _pack_taps(x, segments, step, shift, left, packed):
         if left >= TAPS:
             _copy_taps(packed.ctypes.data + q * TAPS * size, x.ctypes.data + at * size, step, length, x)
         else:
-            for i in range(length * TAPS):
-                packed[q * TAPS + i] = flat[at + i // TAPS * step + min(i % TAPS, left - 1)]
+            for p in range(length):
+                target, source = packed[(q + p) * TAPS:(q + p + 1) * TAPS], flat[at + p * step:][:left]
+                for i in range(TAPS):
+                    target[i] = source[min(i, left - 1)]
         q += length
 
 

@@ -31,7 +31,7 @@ def run(args):
     plan = _plan(args)
     folder = Path(args.out or f"study-{plan['name']}")
     folder.mkdir(parents=True, exist_ok=True)       # that it cannot be made is told before minutes of work
-    listener = _Console(stderr=args.json)
+    listener = Console(stderr=args.json)
     study = study_model(**plan, quick=args.quick, reporter=listener.training(), listener=listener)
     study.again = _again(args)
     with progress("Writing the page", 1 + len(study.look.nodes if study.look else ())) as advance:
@@ -57,10 +57,10 @@ def _plan(args):
     if dataset is not None:
         classes = len(dataset.classes)
     model = _model(args, trained, classes)
-    shape = _shape(args, info, trained)
+    shape = _shape(args, info, trained, dataset)
     names = list(dataset.classes) if dataset is not None else None
     plan = {"model": model, "name": args.model.rpartition(":")[2], "dataset": args.data if trained is None else None,
-            "epochs": args.epochs or (5 if args.data == "digits" else None), "subject": None}
+            "epochs": args.epochs or (5 if args.data == "digits" else None), "subject": None, "index": args.index}
     if args.image:
         picture = read_image(args.image)
         kind, mean, std = _values(trained, dataset)
@@ -70,7 +70,7 @@ def _plan(args):
         plan["subject"] = of_dataset(dataset, _transform(trained, dataset, shape), shape, args.index)
     if plan["subject"] is not None:
         shape = plan["subject"].x.shape
-        plan["subject"].target = target_of(args.target, names) if args.target else plan["subject"].target
+    plan["target"] = target_of(args.target, names)
     if max(shape[1:]) > 96 and plan["dataset"] is None:
         plan["batch"] = BATCH_LARGE
     return {**plan, "input_shape": tuple(shape)}
@@ -108,8 +108,11 @@ def _model(args, trained, classes):
     return build_model(trained, args.model, classes, args.weights)
 
 
-def _shape(args, info, trained):
+def _shape(args, info, trained, dataset):
+    """(C, H, W) of the input; None to take a photograph as it is."""
     channels, height, width = info.input_shape if info else (3, None, None)
+    if info is None and dataset is not None:
+        height, width, channels = dataset.image(0).shape
     side = args.size or (trained.side if trained is not None else None)
     if side:
         return channels, side, side
@@ -151,7 +154,7 @@ def _again(args):
     return shlex.join([*parts, *(["--quick"] if args.quick else [])])
 
 
-class _Console:
+class Console:
     """Tells how a study goes on: a heading and a bar for each part, and what came out of it."""
 
     HEADINGS = {"summary": "What it is made of", "gradients": "Gradient check, layer by layer", "timing": "Time of each layer",

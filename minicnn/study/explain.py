@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 BUDGET = 5 << 20        # bytes of all numbers of a page
-KINDS = {"Conv2d": "conv", "MaxPool2d": "max", "AvgPool2d": "average", "AdaptiveAvgPool2d": "cells", "GlobalAvgPool2d": "plane",
-         "BatchNorm": "batch_norm", "LocalResponseNorm": "lrn", "Linear": "linear", "ReLU": "pointwise", "Add": "pointwise",
+KINDS = {"Conv2d": "conv", "Conv2dReLU": "conv", "BatchNorm": "batch_norm", "BatchNormReLU": "batch_norm",
+         "LocalResponseNorm": "lrn", "Linear": "linear", "MaxPool2d": "max", "AvgPool2d": "average",
+         "AdaptiveAvgPool2d": "cells", "GlobalAvgPool2d": "plane", "ReLU": "pointwise", "Add": "pointwise",
          "Subtract": "pointwise", "Multiply": "pointwise", "Divide": "pointwise", "Negate": "pointwise", "Concat": "concat"}
 SUMMED, SUMS = ("conv", "linear", "batch_norm", "max", "lrn", "average"), 4       # kinds that get more of the budget
 ALL_CHANNELS = ("conv", "lrn", "linear")        # kinds whose values are made of several channels
@@ -21,8 +22,9 @@ class Block:
     """The numbers of one operation.
 
     kind: how a value is made ("other": not explained); rows, columns, channels: of the outputs whose numbers are here;
-    x_rows, x_columns, x_channels: of the inputs; arrays: {name: array}: y and gy (channels, rows, columns), x (or x0, x1, …
-    where there are several inputs) and gx likewise, weight, bias, mean, var; facts: plain numbers of the formula.
+    x_rows, x_columns, x_channels: of the inputs; arrays: {name: array}: y, gy and add (a shortcut) of (channels, rows,
+    columns), x (or x0, x1, … where there are several inputs) and gx likewise of the inputs, weight, bias, mean, var; facts:
+    plain numbers of the formula.
     """
 
     kind: str
@@ -114,7 +116,7 @@ class _Plan:
         if self.kind in ("other", "concat"):
             return outputs * item
         x = int(np.prod([len(part) for part in self.x_lists(*kept)]))
-        inputs = (len(node.arrays) if self.kind == "pointwise" else 1 + self.with_gx) * x
+        inputs = (len(node.arrays) if self.kind == "pointwise" else 1 + self.with_gx + (len(node.arrays) > 3)) * x
         weights = int(np.prod(node.arrays[1].shape[1:])) * len(kept[0]) if self.kind in ("conv", "linear") else 0
         return (outputs + inputs + weights) * item
 
@@ -136,7 +138,7 @@ class _Plan:
         facts = {}
         if self.kind not in ("other", "concat"):
             arrays.update(_inputs(self.kind, node, x_lists, self.with_gx))
-            facts = _facts(self.kind, node, channels, arrays)
+            facts = _facts(self.kind, node, channels, (rows, columns), arrays)
         elif self.kind == "concat":
             facts = {"sizes": [a.shape[1] for a in node.arrays]}
         return Block(self.kind, rows, columns, channels, x_lists[1], x_lists[2], x_lists[0],
@@ -170,9 +172,9 @@ def _inputs(kind, node, x_lists, with_gx):
     return {f"x{i}": _take(np.broadcast_to(a, node.y.shape), *x_lists) for i, a in enumerate(node.arrays)}
 
 
-def _facts(kind, node, channels, arrays):
+def _facts(kind, node, channels, places, arrays):
     """Plain numbers of the formula; per-channel numbers go to `arrays`."""
-    op, facts = node.op, {}
+    op, facts = node.op, {"relu": node.kind in ("Conv2dReLU", "BatchNormReLU")}
     if hasattr(op, "window"):
         facts["window"] = [int(value) for value in op.window]
     if kind in ("conv", "linear"):
@@ -191,6 +193,7 @@ def _facts(kind, node, channels, arrays):
         arrays["weight"] = node.arrays[1][channels] if len(node.arrays) > 1 else None
         arrays["bias"] = node.arrays[2][channels] if len(node.arrays) > 2 else None
         facts["eps"] = op.eps
+        arrays["add"] = _take(node.arrays[3], channels, *places) if len(node.arrays) > 3 else None
     if kind == "lrn":
         facts.update(size=op.size, alpha=op.alpha, beta=op.beta, k=op.k, inputs=node.arrays[0].shape[1])
     return facts

@@ -25,8 +25,8 @@ def page(model, image, out="page", *, input_shape=None, names=None, target=None,
     network's input itself, floats (C, H, W). input_shape: (C, H, W) that photographs are cut to (default: a registered
     model's own; else the photograph's size). names: of the classes; target: the number of the class to look at (default: the
     likeliest). preprocessing: "imagenet" or "caffe"; mean, std: of each channel, for pixels in 0..1. quick: short timings.
-    listener: as in study_model. Raises ModelError, DataError, ShapeError, ArgumentError, whatever the layers raise, and
-    OSError for a folder that cannot be made.
+    listener: as in study_model (default: one that tells stderr how it goes on). Raises ModelError, DataError, ShapeError,
+    ArgumentError, whatever the layers raise, and OSError for a folder that cannot be made.
     """
     info = models.info(model) if isinstance(model, str) else models.info(title) if title in models.names() else None
     title = model if isinstance(model, str) else title
@@ -36,6 +36,9 @@ def page(model, image, out="page", *, input_shape=None, names=None, target=None,
     subject.names, subject.target = names, target
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)       # that it cannot be made is told before the work
+    if listener is None:
+        from minicnn.cli.study import Console  # the command's own voice; only where it is wanted
+        listener = Console(stderr=True)
     batch = BATCH if max(subject.x.shape[1:]) <= 96 else BATCH_LARGE
     study = study_model(model, subject.x.shape, None, title, batch=batch, quick=quick, listener=listener, subject=subject)
     return write_report(study, folder)

@@ -75,14 +75,15 @@ class Study:
 
 
 def study_model(model, input_shape, dataset="digits", name=None, epochs=None, batch=32, quick=False, reporter=None,
-                listener=None, subject=None):
+                listener=None, subject=None, index=0, target=None):
     """Summarise, gradient-check, time and train a network, time its kernels and look at one image in it -> Study.
 
     dataset: what data.open_dataset takes; the model ends up trained on it. None: it stays as it is. epochs: of minicnn's
     default recipe for the data (default: its own number). batch: images when timing. quick: one epoch of a few batches and
     short timings, to see that all works. reporter: of the training, see minicnn.training.progress. listener: an object with
-    begin(part), step(part, done, of, note) and end(part, study). subject: the study.images.Subject to look at (default: the
-    first test image; without data none). Raises what the parts raise, DataError for the data set first of all.
+    begin(part), step(part, done, of, note) and end(part, study). subject: the study.images.Subject to look at (default: test
+    image `index`; without data nothing is looked at). target: the number of the class to look at (default: the subject's).
+    Raises what the parts raise, DataError for the data set first of all.
     """
     listener = listener or Listener()
     sets = {split: data.open_dataset(dataset, split) for split in ("train", "test")} if dataset is not None else {}
@@ -94,9 +95,9 @@ def study_model(model, input_shape, dataset="digits", name=None, epochs=None, ba
         "summary": lambda step: None,
         "gradients": lambda step: _gradients(study, model, input_shape, quick, step),
         "timing": lambda step: _timing(study, model, input_shape, quick, step),
-        "training": lambda step: _train(study, model, input_shape, sets, epochs, quick, reporter),
+        "training": lambda step: _train(study, model, input_shape, sets, epochs, quick, reporter, index),
         "kernels": lambda step: _kernels(study, model, input_shape, quick, step),
-        "look": lambda step: _look(study, model, subject or study.subject, step),
+        "look": lambda step: _look(study, model, subject or study.subject, target, step),
     }
     for part in PARTS:
         if (part == "training" and not sets) or (part == "look" and not sets and subject is None):
@@ -131,7 +132,7 @@ def _timing(study, model, input_shape, quick, step):
     study.times = time_layers(model, input_shape, study.batch, 1 if quick else 5, progress=step)
 
 
-def _train(study, model, input_shape, sets, epochs, quick, reporter):
+def _train(study, model, input_shape, sets, epochs, quick, reporter, index):
     minicnn.seed(0)
     train, test = sets["train"], sets["test"]
     recipe = recipes.default_recipe(model, len(train), input_shape)
@@ -147,7 +148,7 @@ def _train(study, model, input_shape, sets, epochs, quick, reporter):
                       *recipes.describe(recipe)]
     study.history = trainer.run()
     study.examples = _examples(model, test, loaders[1], study.classes)
-    study.subject = images.of_dataset(test, loaders[1].transform, input_shape)
+    study.subject = images.of_dataset(test, loaders[1].transform, input_shape, index)
 
 
 def _examples(model, dataset, loader, classes, most=16):
@@ -169,6 +170,7 @@ def _kernels(study, model, input_shape, quick, step):
     step(len(chosen), len(chosen))
 
 
-def _look(study, model, subject, step):
-    study.look = look(model, subject.x, subject.picture, subject.names, subject.target, subject.others, progress=step)
+def _look(study, model, subject, target, step):
+    target = subject.target if target is None else target
+    study.look = look(model, subject.x, subject.picture, subject.names, target, subject.others, progress=step)
     study.look.label = subject.label

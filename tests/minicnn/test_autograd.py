@@ -244,3 +244,53 @@ def test_shape_messages(call, message):
 def test_argument_messages(call, message):
     with pytest.raises(minicnn.errors.ArgumentError, match=message):
         call(Tensor(np.ones((2, 3))))
+
+
+def _entangled(x, w):
+    """Every way in which gradients meet: parts of one array, the same array twice, and several consumers of one tensor."""
+    a = ops.relu(x)
+    buffer = ops.ChannelBuffer(7)
+    joined = ops.append(ops.append(a, ops.relu(w), buffer), ops.max_pool2d(a, 3, 1, 1), buffer)
+    again = ops.relu(joined) + joined
+    both = ops.concat([a, w]) + ops.concat([w, a]) * 2.0
+    return ops.sum(again * again) + ops.sum(both * both) + ops.sum((a + a) * a) + ops.sum(ops.relu(joined[:, 1:4]) * a)
+
+
+def test_gradients_added_in_place_are_those_added_in_new_arrays(rng):
+    """While anyone watches nothing is added in place: both ways must agree, and the arrays handed out stay as they were."""
+    arrays = [rng.standard_normal((2, 3, 4, 5)), rng.standard_normal((2, 1, 4, 5))]
+    x, w = (Tensor(a, requires_grad=True) for a in arrays)
+    _entangled(x, w).backward()
+    in_place = x.grad, w.grad
+
+    class Watching:
+        def __init__(self):
+            self.seen = []
+
+        def backward(self, op, gy, gradients, seconds):
+            self.seen.extend((g, g.copy()) for g in (gy, *gradients) if g is not None)
+
+    x, w = (Tensor(a, requires_grad=True) for a in arrays)
+    with autograd.observing(Watching()) as watching:
+        _entangled(x, w).backward()
+    for actual, expected in zip((x.grad, w.grad), in_place):
+        np.testing.assert_allclose(actual, expected, rtol=1e-13, atol=1e-13)
+    for array, copy in watching.seen:
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_an_op_that_keeps_its_gradient_is_left_alone(rng):
+    """What an op of unknown manners returns may be its own: it is never added to in place."""
+    kept = rng.standard_normal((2, 3))
+
+    class Stubborn(Op):
+        def forward(self, x):
+            return x * 1.0
+
+        def backward(self, gy):
+            return kept
+
+    before, x = kept.copy(), Tensor(rng.standard_normal((2, 3)), requires_grad=True)
+    h = ops.relu(x)
+    ops.sum(autograd.apply(Stubborn(), h) + autograd.apply(Stubborn(), h) + h).backward()
+    np.testing.assert_array_equal(kept, before)

@@ -16,6 +16,7 @@ function blockOf(node) {
   block.gy = (...at) => readOut("gy", ...at);
   block.x = (...at) => readIn("x", ...at);
   block.gx = (...at) => readIn("gx", ...at);
+  block.add = (...at) => readOut("add", ...at);
   block.input = (i, ...at) => readIn(`x${i}`, ...at);
   block.own = (name, channel) => block.arrays[name] && values(block.arrays[name])[out[0].get(channel)];
   block.place = channel => out[0].get(channel);
@@ -106,6 +107,14 @@ function result(terms, found, value, what = "the network has") {
   return element("p", {class: "result", id: "result", "data-found": String(found), "data-value": String(value)},
     terms, " = ", element("b", {}, number(found, 7)), element("small", {}, `${what} ${number(value, 9)}`));
 }
+
+// The result of operations that may have a ReLU in them.
+function rectified({block, value}, terms, sum) {
+  return block.facts.relu ? result(`max(0, ${terms})`, Math.max(0, sum), value) : result(terms, sum, value);
+}
+
+// The gradient that passes an output's own ReLU, if the operation has one.
+const passing = ({block, gradient, value}) => block.facts.relu && !(value > 0) ? 0 : gradient ?? 0;
 
 // Buttons for the input channels by their share of the value; the rest in one line.
 function shares(list, chosen, act, most = 14) {
@@ -204,7 +213,8 @@ function largest(w) {
 
 function normalised({block, channel, unit}) {
   const own = (name, otherwise) => block.own(name, channel) ?? otherwise;
-  const found = {x: block.x(channel, ...unit), mean: own("mean", 0), variance: own("var", 1), weight: own("weight", 1), bias: own("bias", 0)};
+  const found = {x: block.x(channel, ...unit), mean: own("mean", 0), variance: own("var", 1), weight: own("weight", 1), bias: own("bias", 0),
+    add: block.add(channel, ...unit)};
   found.deviation = Math.sqrt(found.variance + block.facts.eps);
   found.hat = (found.x - found.mean) / found.deviation;
   return found;
@@ -230,7 +240,7 @@ const FORWARD = {
   conv(at) {
     const p = productsOf(at), bias = at.block.own("bias", at.channel) ?? 0, sum = p.sums.reduce((total, {value}) => total + value, 0);
     const terms = `${number(sum, 6)} (${p.sums.length * p.kh * p.kw} products) + ${number(bias, 6)} (bias)`;
-    return {window: p.around, inputChannel: p.chosen, parts: [result(terms, sum + bias, at.value), element("div", {class: "worked"},
+    return {window: p.around, inputChannel: p.chosen, parts: [rectified(at, terms, sum + bias), element("div", {class: "worked"},
       element("div", {}, element("h4", {}, "Sum over each input channel"), shares(p.sums, p.chosen, chooseInput)),
       element("div", {class: "grids"}, element("h4", {}, `Input channel ${p.chosen}: window × weights = products`),
         grid("window", p.kh, p.kw, (r, s) => p.pixel(p.chosen, r, s)), grid("weights", p.kh, p.kw, (r, s) => p.weight(p.chosen, r, s)),
@@ -250,7 +260,8 @@ const FORWARD = {
     return {parts: [listed(["what", "value"], [["x", number(n.x, 7)], ["running mean of the channel", number(n.mean, 7)],
       ["running variance", number(n.variance, 7)], [`√(variance + ${at.block.facts.eps})`, number(n.deviation, 7)],
       ["x̂ = (x − mean) / √(variance + eps)", number(n.hat, 7)], ["weight γ", number(n.weight, 7)], ["bias β", number(n.bias, 7)]]),
-    result(`${number(n.weight, 6)} · ${number(n.hat, 6)} + ${number(n.bias, 6)}`, n.weight * n.hat + n.bias, at.value)]};
+    rectified(at, `${number(n.weight, 6)} · ${number(n.hat, 6)} + ${number(n.bias, 6)}` + (n.add === undefined ? "" :
+      ` + ${number(n.add, 6)} (the shortcut)`), n.weight * n.hat + n.bias + (n.add ?? 0))]};
   },
   lrn(at) {
     const n = neighbours(at);
@@ -285,7 +296,7 @@ const FORWARD = {
 
 const BACKWARD = {
   conv(at) {
-    const p = productsOf(at), g = at.gradient ?? 0, steep = p.sums.map(({name, steep: each}) => ({name, value: each * g}));
+    const p = productsOf(at), g = passing(at), steep = p.sums.map(({name, steep: each}) => ({name, value: each * g}));
     const chosen = state.input !== null && p.sums.some(({name}) => name === state.input) ? state.input :
       steep.reduce((a, b) => Math.abs(b.value) > Math.abs(a.value) ? b : a).name;
     const whole = {kh: p.kh, kw: p.kw, whole: (r, s) => at.block.gx(chosen, p.row(r), p.column(s))};
@@ -307,7 +318,7 @@ const BACKWARD = {
   cells: averagedBack,
   plane: averagedBack,
   batch_norm(at) {
-    const n = normalised(at), g = at.gradient ?? 0, gx = g * n.weight / n.deviation;
+    const n = normalised(at), g = passing(at), gx = g * n.weight / n.deviation;
     return {parts: [element("p", {}, "In evaluation mean and variance are constants; in training part of it would flow through them too (see Code)."),
       listed(["goes to", "amount"], [["weight: gradient · x̂", number(g * n.hat, 6)], ["bias: gradient", number(g, 6)]]),
       result(`x: ${number(g)} · ${number(n.weight)} / ${number(n.deviation)}`, gx, at.block.gx(at.channel, ...at.unit) ?? gx)]};

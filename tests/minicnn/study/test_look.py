@@ -1,5 +1,8 @@
 """One image's way through a network: gradients of the score, silent channels, the pictures; and the numbers kept of it."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
@@ -185,6 +188,22 @@ def test_class_names():
     assert target_of(None, None) is None
     with pytest.raises(minicnn.errors.ArgumentError, match="there is no class 'ca'; did you mean cat, cattle"):
         target_of("ca", ["cat", "dog", "cattle"])
+
+
+@pytest.mark.parametrize("given", ["photograph", "input"])
+def test_page_of_any_module(net, rng, tmp_path, capsys, given):
+    net.astype("float32")
+    image = rng.standard_normal((2, 12, 10)).astype(np.float32)
+    if given == "photograph":
+        net = nn.Sequential(nn.Conv2d(3, 2, 1), net)
+        image = rng.integers(0, 256, (12, 10, 3), np.uint8)
+    path = minicnn.study.page(net, image, tmp_path / "page", names=["red", "green", "blue"], target=1, quick=True)
+    text = path.read_text(encoding="utf-8")
+    assert path == tmp_path / "page" / "index.html"
+    found = json.loads(re.search(r'id="inside-data">(.*?)</script>', text, re.DOTALL).group(1))
+    assert found["classes"][0]["name"] == "green"
+    assert (found["height"], found["width"]) == (12, 10)
+    assert "Kernels" in capsys.readouterr().err
 
 
 def test_a_module_from_a_file(tmp_path):

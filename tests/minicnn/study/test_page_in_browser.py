@@ -10,7 +10,7 @@ from minicnn.study.page import subject_of
 from minicnn.study.report import write_report
 from minicnn.study.run import Study
 
-NETWORKS = {"alexnet": 227, "squeezenet1_0": 227, "resnet20": 32, "densenet_40_12": 32, "own": 20}
+NETWORKS = {"alexnet": 227, "squeezenet1_0": 227, "resnet20": 32, "densenet_40_12": 32, "own": 20, "fused": 20}
 RESULT = "const {found, value} = document.getElementById('result').dataset; return [Number(found), Number(value)]"
 LARGEST = 15_000_000        # bytes of SqueezeNet's page
 
@@ -24,6 +24,15 @@ class Own(nn.Module):
 
     def forward(self, x):
         return self.last(ops.mean(ops.exp(-self.norm(self.first(x))), axis=(2, 3)))
+
+
+class Fused(Own):
+    """Convolution and batch norm computed with their ReLU and a shortcut in one pass."""
+
+    def forward(self, x):
+        x = ops.conv2d_relu(x, self.first.weight, self.first.bias, 2, 1)
+        x = ops.batch_norm_relu(x, self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias, add=x)
+        return self.last(ops.global_avg_pool2d(x))
 
 
 def photograph(side):
@@ -41,12 +50,14 @@ def browser():
     chromium.stop(started)
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) if side > 200 else name
+                                        for name, side in NETWORKS.items()])
 def made(request, browser, tmp_path_factory):
     """(path of the page, its Look, name). What takes long is left out: gradient checks and the kernels' times."""
     name, side = request.param, NETWORKS[request.param]
-    info = models.info(name) if name != "own" else None
-    model = models.create(name) if info else Own()
+    own = {"own": Own, "fused": Fused}.get(name)
+    info = None if own else models.info(name)
+    model = own() if own else models.create(name)
     subject = subject_of(photograph(side), (3, side, side))
     names = class_names(1000 if side == 227 else 10, info) if info else ["a", "b", "<c>", "d"]
     shape = subject.x.shape
@@ -178,7 +189,7 @@ def test_values_are_explained_by_the_networks_own_numbers(page, made):
         explained.add(kept[0])
     expected = {"alexnet": {"conv", "max", "lrn", "linear", "pointwise"}, "squeezenet1_0": {"conv", "max", "concat", "plane"},
                 "resnet20": {"conv", "batch_norm", "pointwise"}, "densenet_40_12": {"conv", "batch_norm", "average", "concat"},
-                "own": {"conv", "batch_norm", "linear", "other"}}
+                "own": {"conv", "batch_norm", "linear", "other"}, "fused": {"conv", "batch_norm", "linear", "plane"}}
     assert expected[made[2]] <= explained
 
 
