@@ -18,12 +18,12 @@ def main(argv=None):
     if absent:
         print(f"{', '.join(absent)} not installed, which minicnn is compared with: pip install -e .[peers]", file=sys.stderr)
         return 2
-    return args.run(args)
+    return args.run(args) if getattr(args, "device", "cpu") == "cpu" else on_gpu(args)
 
 
 def needed(args):
     """The packages that a command line compares with."""
-    if args.run is startup_command:
+    if args.run is startup_command or args.device == "cuda":       # the GPU's kernels are timed without PyTorch too
         return []
     inference = args.run is peers_command and args.mode != "train" and not (args.memory or args.trajectory)
     with_onnx = inference and "onnxruntime" in (args.contenders or ["onnxruntime"])
@@ -61,6 +61,8 @@ def parse(argv):
     layers.add_argument("--threads", type=positive, default=2, help="of each engine (2)")
     layers.add_argument("--out", metavar="FILE", help="write JSON there")
     layers.set_defaults(run=kernels_command)
+    for command in (peers, layers):
+        command.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: the GPU's kernels (cpu)")
     startup = commands.add_parser("startup", help="import, first step, compilation, memory that stays behind", epilog=EPILOG)
     startup.add_argument("--repeats", type=positive, default=LEAST_REPEATS, help="processes for each median, at least 5 (5)")
     startup.add_argument("--threads", type=positive, default=2)
@@ -114,6 +116,54 @@ def kernels_command(args):
     if path:
         say(f"written to {path}")
     return 1 if failed else 0
+
+
+def on_gpu(args):
+    """The same commands for --device cuda; results are kept under the GPU's name."""
+    from kernels import device
+    from minicnn.cli.output import say
+    if device.why_not():
+        say(f"there is no GPU to time: {device.why_not()}", stderr=True)
+        return 2
+    return (gpu_steps if hasattr(args, "models") else gpu_kernels)(args)
+
+
+def gpu_kernels(args):
+    """Every layer on the GPU: tables and conclusions as for the CPU."""
+    from benchmarks import cuda, layers, peers
+    from benchmarks.shapes import OPS
+    from minicnn.cli.output import print_table, progress, say
+    found = layers.find_layers(args.ops or OPS, args.model or list(peers.WANTED), args.batch, peers.batch_of)
+    limits, rows = cuda.run(found, args.passes, args.repeats, progress)
+    for op in dict.fromkeys(row["op"] for row in rows):
+        print_table(*layers.table(rows, op))
+        say()
+    for line in cuda.conclusions(rows, limits):
+        say(line)
+    complete = not (args.ops or args.model or args.passes or args.batch)
+    return keep_gpu(args, "kernels", complete, {"limits": limits, "rows": rows})
+
+
+def gpu_steps(args):
+    """Whole training steps on the GPU."""
+    from benchmarks import cuda, peers
+    from minicnn.cli.output import print_table, progress
+    rows = cuda.run_models(args.models or list(peers.WANTED), args.batch, peers.batch_of, args.repeats, progress)
+    print_table(*cuda.steps_table(rows), "a training step, float32")
+    return keep_gpu(args, "peers", not (args.models or args.batch), {"rows": rows})
+
+
+def keep_gpu(args, name, complete, result):
+    """Write what was measured, with the device's name; the exit status."""
+    from kernels.device import shim
+    from minicnn.cli.output import say
+    path = None if shim.SIMULATED else place(args, f"{name}-{shim.name().lower().replace(' ', '-')}", complete)
+    for row in result["rows"]:
+        if "error" in row:
+            say(row["error"], stderr=True)
+    if path:
+        say(f"written to {write(path, command(), 1, {'gpu': shim.name(), **result})}")
+    return 1 if any("error" in row for row in result["rows"]) else 0
 
 
 def startup_command(args):

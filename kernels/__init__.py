@@ -7,11 +7,26 @@
 Imports NumPy and, at the first call of a compiled rung, Numba; nothing of minicnn.
 """
 
-from kernels import activation, batch_norm, concat, conv2d, dropout, layout, linear, loss, lrn, memory, pool2d, sgd, threads
+from kernels import (
+    activation,
+    batch_norm,
+    concat,
+    conv2d,
+    device,
+    dropout,
+    layout,
+    linear,
+    loss,
+    lrn,
+    memory,
+    pool2d,
+    sgd,
+    threads,
+)
 from kernels.dispatch import ROOMS, rungs, using
 from kernels.geometry import Window2d
 
-__all__ = ["ROOMS", "Window2d", "activation", "batch_norm", "concat", "conv2d", "dropout", "layout", "linear", "loss",
+__all__ = ["ROOMS", "Window2d", "activation", "batch_norm", "concat", "conv2d", "device", "dropout", "layout", "linear", "loss",
            "lrn", "memory", "pool2d", "rungs", "sgd", "threads", "using"]
 
 __minicnn__ = True      # minicnn looks for this: other distributions also install a package named `kernels`

@@ -12,7 +12,7 @@ import types
 
 import numpy as np
 
-from kernels import layout, memory, threads
+from kernels import device, layout, memory, threads
 from kernels.errors import BackendError, DTypeError, ShapeError
 
 _NOTHING = types.MappingProxyType({})
@@ -39,6 +39,8 @@ class Room:
         """Run `function` on the pinned or the best rung. Arrays are copied to C order here if they are not in it, unless the
         rung says with ANY_ORDER that it puts them in the order it wants itself."""
         _check_dtypes(f"{self.name}.{function}", args)
+        if device.place(f"{self.name}.{function}", args) == "cuda":
+            return device.call_room(self.name, function, args)
         name = self.pinned() or self.best(function, *args)
         rung = self.rung(name)
         if not getattr(rung, "ANY_ORDER", False):
@@ -50,6 +52,8 @@ class Room:
     def call_as_is(self, function, *args):
         """As call, but without copies into another order: for functions that change their first array in place."""
         _check_dtypes(f"{self.name}.{function}", args)
+        if device.place(f"{self.name}.{function}", args) == "cuda":
+            return device.call_room(self.name, function, args)
         rung = self.rung(self.pinned() or self.best(function, *args))
         memory.keep_pages()
         return threads.call(getattr(rung, function), *args, alone=args[0].size < FEW)
@@ -64,7 +68,7 @@ class Room:
 
 
 def _check_dtypes(what, args):
-    found = {a.dtype.name for a in args if isinstance(a, np.ndarray) and a.dtype.kind not in "iub"}
+    found = {a.dtype.name for a in args if isinstance(a, np.ndarray | device.DeviceArray) and a.dtype.kind not in "iub"}
     if len(found) > 1:
         raise DTypeError(f"{what}: the arrays have dtypes {', '.join(sorted(found))}; convert them to one dtype first")
     if not found <= {"float32", "float64"}:

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+from kernels import device
 from kernels.activation import accumulate, add
 from minicnn.errors import DTypeError, GraphError, ShapeError
 
@@ -114,6 +115,7 @@ def apply(op, *inputs):
     tensors = [as_tensor(x) for x in inputs]
     op.needs = tuple(_mode.recording and t.requires_grad for t in tensors) or (False,)
     arrays = [t.data for t in tensors]
+    device.place(type(op).__name__, arrays)
     op.check(*arrays)
     start = time.perf_counter()
     y = op.forward(*arrays)
@@ -140,12 +142,12 @@ class Tensor:
     def __init__(self, data, requires_grad=False):
         if isinstance(data, Tensor):
             data = data.data
-        if not isinstance(data, np.ndarray | np.generic):
+        if not isinstance(data, np.ndarray | np.generic | device.DeviceArray):
             data = np.asarray(data, np.float32)
         if data.dtype not in FLOATS:
             raise DTypeError(f"Tensor: dtype {data.dtype} is neither float32 nor float64; convert with "
                              ".astype('float32'), or keep labels and indices as arrays")
-        self.data = np.asarray(data)
+        self.data = data if device.is_on_device(data) else np.asarray(data)
         self.requires_grad = requires_grad
         self.grad = None
         self._creator = None
@@ -154,6 +156,7 @@ class Tensor:
     dtype = property(lambda self: self.data.dtype)
     ndim = property(lambda self: self.data.ndim)
     size = property(lambda self: self.data.size)
+    device = property(lambda self: self.data.device)        # "cpu" or "cuda"
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self.data, dtype=dtype, copy=copy)
@@ -162,8 +165,9 @@ class Tensor:
         return len(self.data)
 
     def __repr__(self):
-        note = ", requires_grad=True" if self.requires_grad else ""
-        return f"Tensor({np.array2string(self.data, prefix='Tensor(', separator=', ')}, dtype={self.dtype}{note})"
+        note = "" if self.device == "cpu" else f", device={self.device!r}"
+        note += ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({np.array2string(np.asarray(self.data), prefix='Tensor(', separator=', ')}, dtype={self.dtype}{note})"
 
     def item(self):
         """The one value as a Python float."""
@@ -202,12 +206,13 @@ def _upstream(tensor, gradient):
             raise ShapeError(f"backward: a tensor of shape {tensor.shape} is not one value; pass gradient=, an array of "
                              "this shape, or reduce it with ops.sum or ops.mean first")
         return np.ones_like(tensor.data)
-    gradient = np.array(gradient.data if isinstance(gradient, Tensor) else gradient, dtype=None)
+    gradient = gradient.data if isinstance(gradient, Tensor) else gradient
+    gradient = gradient.copy() if device.is_on_device(gradient) else np.array(gradient)
     if gradient.shape != tensor.shape:
         raise ShapeError(f"backward: gradient has shape {gradient.shape}, the tensor {tensor.shape}; they must be equal")
     if gradient.dtype != tensor.dtype:
         raise DTypeError(f"backward: gradient has dtype {gradient.dtype}, the tensor {tensor.dtype}; they must be equal")
-    return gradient
+    return device.to(gradient, tensor.device)
 
 
 def _outputs_first(root):

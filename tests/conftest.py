@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ settings.load_profile("minicnn")
 
 def pytest_configure(config):
     """Without the JIT the kernels' 64-bit hashes wrap around as NumPy scalars, which warns where compiled code does not."""
-    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+    if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+        sys.setswitchinterval(5e-5)         # the simulator's threads wait for one another at every barrier
+    if "1" in (os.environ.get("NUMBA_DISABLE_JIT"), os.environ.get("NUMBA_ENABLE_CUDASIM")):
         config.addinivalue_line("filterwarnings", "ignore:overflow encountered:RuntimeWarning")
 
 

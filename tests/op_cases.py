@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 from hypothesis import strategies as st
 
+from kernels import device
 from minicnn import ops
 
 
@@ -155,7 +156,7 @@ def _norm(x, w, b):
 
 
 def _evaluate(x, w, b):
-    mean, var = np.linspace(-1, 1, x.shape[1]).astype(x.dtype), np.linspace(0.5, 3, x.shape[1]).astype(x.dtype)
+    mean, var = (device.to(np.linspace(*ends, x.shape[1]).astype(x.dtype), x.device) for ends in ((-1, 1), (0.5, 3)))
     return ops.batch_norm(x, mean, var, w, b)
 
 
@@ -164,7 +165,7 @@ def _norm_relu(x, w, b, add=None):
 
 
 def _evaluate_relu(x, w, b, add=None):
-    mean, var = np.linspace(-1, 1, x.shape[1]).astype(x.dtype), np.linspace(0.5, 3, x.shape[1]).astype(x.dtype)
+    mean, var = (device.to(np.linspace(*ends, x.shape[1]).astype(x.dtype), x.device) for ends in ((-1, 1), (0.5, 3)))
     return ops.batch_norm_relu(x, mean, var, w, b, add=add)
 
 
@@ -275,6 +276,7 @@ CASES = [
          lambda x: np.array([[0.0] * 8] + [[0.0, 0, *row, 0, 0, 0] for row in x])),
     Case("index by slices", "Index", lambda x: x[1, ..., ::2], ((3, 2, 5),), lambda x: np.array([row[::2] for row in x[1]])),
     Case("index by numbers, some twice", "Index", lambda x: x[[0, 2, 0]], ((3, 2),), lambda x: np.stack([x[0], x[2], x[0]])),
+    Case("to", "To", lambda x: ops.to(x, "cpu"), ((2, 3),), lambda x: x * 1.0),
     Case("sum", "Sum", lambda x: ops.sum(x, (0, -1), keepdims=True), ((2, 3, 4),),
          lambda x: np.einsum("abc->b", x).reshape(1, 3, 1)),
     Case("mean", "Mean", lambda x: ops.mean(x, 1), ((2, 3, 4),), lambda x: np.einsum("abc->ac", x) / 3),

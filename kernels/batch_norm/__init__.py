@@ -53,8 +53,8 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
 def _check(x, mean, var, weight, bias, optional=False):
     expect_rank("batch_norm: x", x, "(N, C, H, W)")
     C = x.shape[1]
-    weight = np.ones(C, x.dtype) if weight is None else weight
-    bias = np.zeros(C, x.dtype) if bias is None and not optional else bias
+    weight = np.ones_like(x, shape=C) if weight is None else weight
+    bias = np.zeros_like(x, shape=C) if bias is None and not optional else bias
     for name, array in (("mean", mean), ("var", var), ("weight", weight), ("bias", bias)):
         expect_shape(f"batch_norm: {name}", array, (C,))
     return weight, bias

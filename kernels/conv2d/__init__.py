@@ -25,7 +25,7 @@ room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "grouped", "winog
 
 def ordered(x):
     """x in the order that the rung in use reads, a copy where it is not: for callers that need it forward and backward."""
-    c_order = x.ndim != 4 or room.pinned() in ("reference", "im2col")
+    c_order = x.ndim != 4 or x.device != "cpu" or room.pinned() in ("reference", "im2col")
     return x if c_order else layout.channels_last(x)
 
 

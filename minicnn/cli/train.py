@@ -33,6 +33,8 @@ def add_arguments(parser):
     run_group.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out, bit for bit")
     run_group.add_argument("--checkpoint-every", type=int, metavar="N", help="a checkpoint every N batches, too")
     run_group.add_argument("--keep", type=int, default=3, metavar="N", help="how many checkpoints stay (3)")
+    run_group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train (cpu); cuda needs an "
+                           "NVIDIA GPU and the extra cuda; `minicnn doctor` says whether it works")
     run_group.add_argument("--threads", type=int, help="of the kernels (all cores); any number gives the same result")
     run_group.add_argument("--workers", type=int, default=1, help="threads that prepare batches (1)")
     run_group.add_argument("--tensorboard", action="store_true", help="write the metrics for TensorBoard, too")
@@ -77,7 +79,7 @@ def _configuration(args):
 
 def _options(args, folder):
     return {"folder": folder, "keep": args.keep, "checkpoint_every": args.checkpoint_every, "workers": args.workers,
-            "reporter": _reporter(args, folder)}
+            "device": args.device, "reporter": _reporter(args, folder)}
 
 
 def _reporter(args, folder):

@@ -75,9 +75,9 @@ class Conv2d(Module):
 
 def _frozen(*arrays):
     """Tensors of copies that cannot be written to; None stays None."""
-    tensors = tuple(None if array is None else Tensor(np.array(array)) for array in arrays)
+    tensors = tuple(None if array is None else Tensor(array.copy()) for array in arrays)
     for tensor in tensors:
-        if tensor is not None:
+        if tensor is not None and tensor.device == "cpu":
             tensor.data.flags.writeable = False
     return tensors
 

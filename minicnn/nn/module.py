@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kernels import device
 from minicnn import autograd
 from minicnn.autograd import Tensor
 from minicnn.errors import ArgumentError, CheckpointError, DTypeError
@@ -46,7 +47,7 @@ class Module:
         home = self._modules if isinstance(value, Module) else self._parameters if isinstance(value, Parameter) else None
         for table in (self._parameters, self._buffers, self._modules):
             if name in table and table is not home:
-                if home is None and table is self._buffers and isinstance(value, np.ndarray):
+                if home is None and table is self._buffers and isinstance(value, np.ndarray | device.DeviceArray):
                     home = table
                 elif home is None and value is None:
                     home = table            # layers without a bias keep the name with None
@@ -173,6 +174,22 @@ class Module:
             for key, array in module._buffers.items():
                 if array is not None and array.dtype.kind == "f":
                     module._buffers[key] = array.astype(dtype)
+        return self
+
+    def to(self, target):
+        """Move all parameters and floating buffers to "cpu" or "cuda", in place; returns the module.
+
+        Make the optimiser after it: gradients and velocities belong to the device. Counters stay on the host. Raises
+        BackendError where there is no GPU.
+        """
+        self.unfuse()
+        for module in self.modules():
+            for parameter in module._parameters.values():
+                if parameter is not None:
+                    parameter.data, parameter.grad = device.to(parameter.data, target), None
+            for key, array in module._buffers.items():
+                if array is not None and array.dtype.kind == "f":
+                    module._buffers[key] = device.to(array, target)
         return self
 
     def state_dict(self):

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 import kernels.batch_norm as kernel
 from minicnn.autograd import Op, apply, as_tensor
 from minicnn.errors import ShapeError
@@ -74,7 +76,7 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     """
     x = as_tensor(x)
     if weight is None and bias is not None:
-        weight = as_tensor(x.data.dtype.type(1).repeat(x.shape[1]))
+        weight = as_tensor(np.ones_like(x.data, shape=x.shape[1]))
     inputs = [t for t in (x, weight, bias) if t is not None]
     return _apply(BatchNorm, inputs, running_mean, running_var, training, momentum, eps)
 

@@ -30,7 +30,7 @@ class LogSoftmax(Op):
     def _rows(self, x):
         """The axis last, the others made one: (rows, K)"""
         x = np.moveaxis(x, self.axis, -1)
-        return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
     def _unrows(self, rows, shape):
         moved = [*shape[:self.axis % len(shape)], *shape[self.axis % len(shape) + 1:], rows.shape[1]]

@@ -84,11 +84,11 @@ class Index(Op):
         self.key = key
 
     def forward(self, x):
-        self.shape, self.dtype = x.shape, x.dtype
+        self.shape = x.shape
         return x[self.key]
 
     def backward(self, gy):
-        gx = np.zeros(self.shape, self.dtype)
+        gx = np.zeros_like(gy, shape=self.shape)
         if _is_basic(self.key):
             gx[self.key] = gy
         else:
@@ -111,7 +111,7 @@ class Sum(Op):
     def forward(self, x):
         self.shape = x.shape
         self.axes = tuple(a % x.ndim for a in _axes(self.axis, x.ndim))
-        return np.asarray(x.sum(self.axes, keepdims=self.keepdims), x.dtype)
+        return x.sum(self.axes, keepdims=self.keepdims)
 
     def backward(self, gy):
         kept = [1 if i in self.axes else side for i, side in enumerate(self.shape)]
@@ -127,7 +127,7 @@ class Mean(Sum):
     def forward(self, x):
         y = super().forward(x)
         self.count = x.size // max(1, y.size)
-        return np.asarray(y / self.count, x.dtype)
+        return y / self.count
 
     def backward(self, gy):
         return super().backward(gy / self.count)

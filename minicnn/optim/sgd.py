@@ -3,6 +3,7 @@
 import numpy as np
 
 import kernels.sgd as kernel
+from kernels import device
 from minicnn.errors import ArgumentError, CheckpointError
 
 
@@ -56,4 +57,5 @@ class SGD:
                                   f"{len(self.parameters)} parameters; load it into the optimiser of the same model")
         for name in ("lr", "momentum", "weight_decay", "nesterov"):
             setattr(self, name, state[name])
-        self.velocities = [None if v is None else np.array(v, p.dtype) for v, p in zip(state["velocities"], self.parameters)]
+        self.velocities = [None if v is None else device.to(np.array(v, p.dtype), p.device)
+                           for v, p in zip(state["velocities"], self.parameters)]

@@ -1,7 +1,6 @@
 """What this machine and installation are, and what about them costs time: the facts behind `minicnn doctor`."""
 
 import ctypes
-import importlib.util
 import os
 import platform
 import re
@@ -134,8 +133,6 @@ def matmul_speed(core=None):
 
 def gpu():
     """{"name", "why_not", "driver"}: the GPU that kernels would run on, else why none can be used; the driver's version."""
-    if importlib.util.find_spec("kernels.device") is None:
-        return {"name": None, "why_not": "this version of minicnn has no CUDA kernels", "driver": _cuda_driver()}
     from kernels import device
     reason = device.why_not()
     if reason:

@@ -2,11 +2,10 @@
 
 import contextlib
 
-import numpy as np
-
 from minicnn.autograd import Tensor, no_grad
 from minicnn.errors import ArgumentError
 from minicnn.nn import BatchNorm2d
+from minicnn.training.batches import prepared
 
 
 class WeightAverage:
@@ -54,14 +53,13 @@ def recompute_batch_norm(model, batches):
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]
-    dtype = next(model.parameters()).dtype
     model.eval()
     try:
-        for count, (images, _) in enumerate(batches, 1):
+        for count, (images, _) in enumerate(prepared(batches, model), 1):
             for layer in layers:
                 layer.training, layer.momentum = True, 1 / count      # the plain average of what was seen so far
             with no_grad():
-                model(Tensor(np.asarray(images, dtype)))
+                model(Tensor(images))
     finally:
         for layer, momentum in zip(layers, momenta):
             layer.training, layer.momentum = False, momentum

@@ -22,16 +22,16 @@ class _Watcher:
     def forward(self, op, inputs, output, seconds):
         layer = self._layer()
         self.layer_of[id(op)] = layer
-        if self.activation is None and not np.isfinite(output.data).all():
+        if self.activation is None and not np.isfinite(np.asarray(output.data)).all():
             self.activation = f"the output of {layer}, operation {type(op).__name__}: {_count(output.data)}" \
                               f"{_inputs(inputs)}"
 
     def backward(self, op, gy, gradients, seconds):
         for number, gradient in enumerate(gradients if isinstance(gradients, tuple | list) else (gradients,)):
-            if self.gradient is None and gradient is not None and not np.isfinite(gradient).all():
+            if self.gradient is None and gradient is not None and not np.isfinite(np.asarray(gradient)).all():
                 layer = self.layer_of.get(id(op), "the loss")
                 self.gradient = f"the gradient of {layer}, operation {type(op).__name__}, for its input {number}: " \
-                                f"{_count(gradient)} (its upstream gradient reached {np.abs(gy).max():.3g})"
+                                f"{_count(gradient)} (its upstream gradient reached {np.abs(np.asarray(gy)).max():.3g})"
 
     def _layer(self):
         if not self.inside:
@@ -45,7 +45,7 @@ def first_bad_value(model, run_loss, images):
 
     run_loss() runs the forward pass of the batch again and returns the loss; images is what went in.
     """
-    if not np.isfinite(images).all():
+    if not np.isfinite(np.asarray(images)).all():
         return f"the images themselves hold {_count(images)}"
     watcher = _Watcher(model)
     with np.errstate(all="ignore"), autograd.observing(watcher):
@@ -57,6 +57,7 @@ def first_bad_value(model, run_loss, images):
 
 
 def _count(array):
+    array = np.asarray(array)
     nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
     kinds = [f"{number} {kind}" for number, kind in ((nan, "NaN"), (infinite, "infinite")) if number]
     return f"{' and '.join(kinds)} of {array.size} values"
@@ -64,7 +65,8 @@ def _count(array):
 
 def _inputs(inputs):
     """Whether the weights were already bad, or how large the finite inputs were."""
-    bad = [f"input {i}" for i, x in enumerate(inputs) if not np.isfinite(x.data).all()]
+    arrays = [np.asarray(x.data) for x in inputs]
+    bad = [f"input {i}" for i, array in enumerate(arrays) if not np.isfinite(array).all()]
     if bad:
         return f" (already in its {' and '.join(bad)}, a weight)"
-    return f" (its inputs are finite and reach {max((np.abs(x.data).max(initial=0) for x in inputs), default=0):.3g})"
+    return f" (its inputs are finite and reach {max((np.abs(array).max(initial=0) for array in arrays), default=0):.3g})"

@@ -7,6 +7,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor, no_grad
 from minicnn.errors import ArgumentError, ShapeError
+from minicnn.training.batches import on_device_of
 
 
 @dataclass
@@ -64,10 +65,9 @@ def _check_classes(p, loader):
 
 def probabilities(model, images):
     """Softmax outputs (N, classes) in float64, of images (N, C, H, W) or averaged over crops (N, crops, C, H, W)."""
-    dtype = next(model.parameters()).dtype
     crops = images.shape[1] if images.ndim == 5 else 1
     with no_grad():
-        output = model(Tensor(np.asarray(images.reshape(-1, *images.shape[-3:]), dtype)))
+        output = model(Tensor(on_device_of(images.reshape(-1, *images.shape[-3:]), model)))
     logits = np.asarray(first_output(output).data, np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     p = np.exp(logits)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import minicnn
+from kernels import device as devices
 from minicnn import data, models
 from minicnn.errors import ArgumentError, CheckpointError, MinicnnError
 from minicnn.models.recipe import Recipe
@@ -92,16 +93,17 @@ def choose_recipe(configuration, model, images):
     return recipes.changed(recipe, **configuration.changes)
 
 
-def prepare(configuration, *, folder=None, workers=1, **trainer_options):
+def prepare(configuration, *, folder=None, workers=1, device="cpu", **trainer_options):
     """A Trainer for a Configuration, with the model, data, optimiser and schedule that it asks for.
 
-    workers: threads that prepare batches. trainer_options: keep, checkpoint_every, reporter of Trainer. Everything
-    random starts from configuration.seed. Raises ModelError, DataError, ArgumentError.
+    workers: threads that prepare batches. device: "cpu" or "cuda". trainer_options: keep, checkpoint_every, reporter of
+    Trainer. Everything random starts from configuration.seed. Raises ModelError, DataError, ArgumentError, BackendError.
     """
     info = models.info(configuration.model)
+    devices.require(device)         # before any data is read
     train, test = open_splits(configuration.data)
     minicnn.seed(configuration.seed)
-    model = models.create(configuration.model, num_classes=len(train.classes))
+    model = models.create(configuration.model, num_classes=len(train.classes)).to(device)
     recipe = choose_recipe(configuration, model, len(train))
     configuration = dataclasses.replace(configuration, recipe=recipe, changes={})
     shape, seed = tuple(info.input_shape), configuration.seed

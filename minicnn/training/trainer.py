@@ -18,12 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from kernels import device
 from minicnn import ops, random
 from minicnn.autograd import Tensor
 from minicnn.errors import ArgumentError, CheckpointError, MinicnnError, TrainingError
 from minicnn.io import save_weights
 from minicnn.optim import Constant
 from minicnn.training.averaging import WeightAverage, recompute_batch_norm
+from minicnn.training.batches import prepared
 from minicnn.training.checkpoint import CheckpointFolder, sweep
 from minicnn.training.diagnosis import first_bad_value
 from minicnn.training.evaluate import evaluate, first_output
@@ -87,7 +89,6 @@ class Trainer:
         self.checkpoint_every, self._unsaved = checkpoint_every, 0
         decay = self.options.ema_decay
         self.average = None if decay is None else WeightAverage(model, decay)
-        self._dtype = next(model.parameters()).dtype
         self.epoch, self.batch, self.history = 0, 0, []
         self.totals = _no_totals()
         self._gathered = 0      # images whose gradients wait for an update
@@ -115,7 +116,8 @@ class Trainer:
                 self.reporter.end()
             if self.folder:
                 metadata = {"configuration": json.dumps(self.configuration)}
-                save_weights(self.folder / "weights.safetensors", self.model.state_dict(), metadata)
+                weights = {name: np.asarray(array) for name, array in self.model.state_dict().items()}
+                save_weights(self.folder / "weights.safetensors", weights, metadata)
         return self.history
 
     def _run_epoch(self):
@@ -124,7 +126,7 @@ class Trainer:
         self._set_rate()
         last, start = self.batches_per_epoch, time.perf_counter()
         with contextlib.closing(self.train_loader.batches(self.batch)) as batches:
-            for images, labels in itertools.islice(batches, last - self.batch):
+            for images, labels in prepared(itertools.islice(batches, last - self.batch), self.model):
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):     # _learn looks for itself
                     self._learn(images, labels)
                     update = self.batch % self.options.accumulate == 0 or self.batch == last
@@ -140,7 +142,6 @@ class Trainer:
     def _learn(self, images, labels):
         """Forward and backward pass of one batch: adds to the gradients and to the epoch's totals."""
         random_state = random.get_state()
-        images = np.asarray(images, self._dtype)
         output, loss = self._forward(images, labels)
         value = loss.item()
         if not math.isfinite(value):
@@ -149,7 +150,7 @@ class Trainer:
         loss.backward(np.asarray(len(labels), loss.dtype) if self.options.accumulate > 1 else None)
         if not math.isfinite(self._gradient_norm()):
             self._stop("a gradient is not finite", images, labels, random_state)
-        right = int((first_output(output).data.argmax(axis=1) == labels).sum())
+        right = int((np.asarray(first_output(output).data).argmax(axis=1) == labels).sum())
         self._gathered += len(labels)
         self.batch, self._unsaved = self.batch + 1, self._unsaved + 1
         for name, amount in (("loss", value * len(labels)), ("correct", right), ("images", len(labels))):
@@ -170,7 +171,10 @@ class Trainer:
 
     def _gradient_norm(self):
         """The L2 norm of all gradients together."""
-        gradients = [p.grad.reshape(-1) for p in self.optimizer.parameters if p.grad is not None]
+        gradients = [p.grad for p in self.optimizer.parameters if p.grad is not None]
+        if gradients and device.is_on_device(gradients[0]):
+            return device.norm(gradients)
+        gradients = [g.reshape(-1) for g in gradients]
         total = sum(float(g @ g) for g in gradients)
         if not math.isfinite(total):        # squares of large float32 numbers overflow
             total = sum(float(np.square(g, dtype=np.float64).sum()) for g in gradients)
@@ -254,12 +258,12 @@ class Trainer:
 
     def state(self):
         """(arrays, state): everything that `restore` goes on from; the arrays are the trainer's own."""
-        arrays = {f"model/{name}": array for name, array in self.model.state_dict().items()}
+        arrays = {f"model/{name}": np.asarray(array) for name, array in self.model.state_dict().items()}
         optimizer = self.optimizer.state_dict()
         velocities = optimizer.pop("velocities")
-        arrays |= {f"velocity/{i}": v for i, v in enumerate(velocities) if v is not None}
+        arrays |= {f"velocity/{i}": np.asarray(v) for i, v in enumerate(velocities) if v is not None}
         if self.average:
-            arrays |= {f"average/{name}": array for name, array in self.average.arrays.items()}
+            arrays |= {f"average/{name}": np.asarray(array) for name, array in self.average.arrays.items()}
         return arrays, {
             "epoch": self.epoch, "batch": self.batch, "totals": self.totals, "history": self.history,
             "optimizer": optimizer, "schedule": self.schedule.state_dict(),
@@ -286,7 +290,8 @@ class Trainer:
         if self.warmup:
             self.warmup.load_state_dict(state["warmup"])
         if self.average:
-            self.average.arrays = _under("average/", arrays)
+            for name, array in _under("average/", arrays).items():
+                self.average.arrays[name][...] = array
             self.average.steps = state["average_steps"]
         random.set_state(state["random"])
         self.epoch, self.batch = state["epoch"], state["batch"]

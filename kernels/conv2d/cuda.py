@@ -1,0 +1,362 @@
+"""Convolution on a GPU as an implicit matrix product: kernels/gemm/cuda.py with two changes, and no column buffer.
+
+im2col writes the pixels under every window position to a matrix, R·S times the size of the image, and multiplies it:
+
+    y (K, N·OH·OW) = weight (K, C·R·S) @ columns (C·R·S, N·OH·OW)
+
+Here that matrix is never written. Where the matrix product would fetch columns[q, p], the thread works out which pixel that
+is and fetches it from the image, or takes 0 where it is padding:
+
+    q -> channel c and tap (r, s): a table has the answer for each q, made once for a geometry
+    p -> image n and output position (i, j): each thread always fetches the same p, so it finds out once
+
+All three products of the layer have this form, so that there are two kernels:
+
+* forward: `gather_kernel`, weight by pixels.
+* gradient of the input: `gather_kernel` again. Pixel (h, w) gathers from every output that saw it, gx[c, h, w] = Σ over k, r, s
+  of weight[k, c, r, s] · gy[k, (h + top - r·dilation) / stride, …] where the division has no remainder. The pixels whose
+  h + top and w + left have the same remainders use the same taps: for each such *phase* it is a convolution of gy with stride 1
+  that multiplies no zeros. Gathered, not scattered: no two threads add to one pixel.
+* gradient of the weights: `correlate_kernel`, gy by columns, the sum running over all pixels of all images. That is a long sum
+  with few results, so pixels are cut into chunks, which are added in order (as in the matrix product).
+
+The tile of out, the slices in shared memory and the registers are those of kernels/gemm/cuda.py. Groups are the third axis of
+the grid. Source: Chetlur et al. 2014, "cuDNN: efficient primitives for deep learning", section 3.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.conv2d.tables import backward_phases, forward_taps
+from kernels.device import shim, sums
+from kernels.device.array import DeviceArray
+from kernels.device.launching import split
+from kernels.device.shim import cuda, device_function, kernel, launch
+from kernels.gemm.cuda import (
+    ALIGN,
+    COLUMNS,
+    DEPTH,
+    LOADS,
+    PAD,
+    SIDE,
+    WIDE,
+    at,
+    chunks_of,
+    clear,
+    cut,
+    multiply_slices,
+    place,
+    rows_for,
+    thread,
+)
+
+
+class Gather(NamedTuple):
+    """What gather_kernel needs to know: sizes and distances in values. `row`, `group`: of the weights."""
+
+    M: int              # rows of the product: output channels of a group (forward), input channels (gradient)
+    Q: int              # its sum
+    pixels: int         # its columns: N·I·J
+    I: int
+    J: int
+    step_h: int         # from one output position to the next, in the image that is read
+    step_w: int
+    H: int              # of the image that is read
+    W: int
+    image: int          # from one image to the next
+    image_group: int    # from one group's channels to the next
+    row: int
+    group: int
+    out_image: int      # from one image of the output to the next
+    out_plane: int
+    out_width: int
+    out_step_h: int     # between the output pixels of a phase
+    out_step_w: int
+    out_top: int        # the first pixel of a phase
+    out_left: int
+
+
+class Correlate(NamedTuple):
+    """What correlate_kernel needs to know."""
+
+    M: int              # output channels of a group
+    Q: int              # C/groups·R·S
+    pixels: int         # N·OH·OW, the sum
+    I: int
+    J: int
+    step_h: int
+    step_w: int
+    H: int
+    W: int
+    image: int
+    image_group: int
+    out_image: int      # from one image of gy to the next
+    chunk: int          # pixels that one block adds up
+    groups: int
+
+
+def forward(x, weight, bias, window, groups=1, relu=False):
+    """y = weight @ columns(x) + bias, columns never written (and no less than 0)"""
+    (N, C, H, W), K = x.shape, weight.shape[0]
+    OH, OW = window.output_size(H, W)
+    Cg, Kg, taps = C // groups, K // groups, window.kernel_h * window.kernel_w
+    y = DeviceArray((N, K, OH, OW), x.dtype)
+    gather = Gather(Kg, Cg * taps, N * OH * OW, OH, OW, window.stride_h, window.stride_w, H, W, C * H * W, Cg * H * W,
+                    Cg * taps, Kg * Cg * taps, K * OH * OW, OH * OW, OW, 1, 1, 0, 0)
+    table = on_device(forward_taps, window, Cg, H, W)
+    _gather(weight, x, weight if bias is None else bias, (bias is not None, relu), table, gather, groups, y)
+    return y
+
+
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
+    """Two more products of the same kind; see the module."""
+    N, K, OH, OW = gy.shape
+    return (_input_gradient(gy, x.shape, weight, window, groups) if needs[0] else None,
+            _weight_gradient(gy, x, weight.shape, window, groups) if needs[1] else None,
+            sums.middle(gy, N, K, OH * OW) if needs[2] else None)
+
+
+def _input_gradient(gy, shape, weight, window, groups):
+    """One gather for each phase of the stride; together they write every pixel."""
+    (N, C, H, W), (K, OH, OW) = shape, gy.shape[1:]
+    Cg, Kg, taps = C // groups, K // groups, window.kernel_h * window.kernel_w
+    gx = DeviceArray(shape, gy.dtype)
+    for phase, (top, left) in enumerate(np.ndindex(window.stride_h, window.stride_w)):
+        I, J = cut(H - top, window.stride_h), cut(W - left, window.stride_w)
+        if I > 0 and J > 0:
+            table = on_device(backward_phases, window, Cg, Kg, OH, OW, part=phase)
+            gather = Gather(Cg, table.shape[0], N * I * J, I, J, 1, 1, OH, OW, K * OH * OW, Kg * OH * OW, taps,
+                            Kg * Cg * taps, C * H * W, H * W, W, window.stride_h, window.stride_w, top, left)
+            _gather(weight, gy, weight, (False, False), table, gather, groups, gx)
+    return gx
+
+
+def _weight_gradient(gy, x, shape, window, groups):
+    """(K, C/groups, R, S): chunks of pixels, added in order."""
+    (N, C, H, W), (K, OH, OW) = x.shape, gy.shape[1:]
+    M, Q, pixels = K // groups, int(np.prod(shape[1:])), N * OH * OW
+    rows = rows_for(M)
+    grid = cut(Q, WIDE), cut(M, rows * SIDE)
+    chunk, chunks = chunks_of(pixels, grid[0] * grid[1] * groups)
+    part = DeviceArray((chunks, *shape), gy.dtype)
+    sizes = Correlate(M, Q, pixels, OH, OW, window.stride_h, window.stride_w, H, W, C * H * W, C // groups * H * W,
+                      K * OH * OW, chunk, groups)
+    table = on_device(forward_taps, window, C // groups, H, W)
+    launch(correlate_kernel(rows), (*grid, groups * chunks), SIDE * SIDE, gy, x, table, sizes, part)
+    return sums.layers(part)
+
+
+def _gather(weight, image, bias, flags, table, gather, groups, out):
+    rows = rows_for(gather.M)
+    launch(gather_kernel(rows), (cut(gather.pixels, WIDE), cut(gather.M, rows * SIDE), groups), SIDE * SIDE,
+           weight, image, bias, flags, table, gather, out)
+
+
+def on_device(make, *geometry, part=None):
+    """A table on the device, made at the first call for a geometry."""
+    return _on_device(make, geometry, part, shim.is_tracing())
+
+
+@functools.lru_cache(maxsize=4096)
+def _on_device(make, geometry, part, _tracing):
+    table = make(*geometry)
+    return DeviceArray.of(table if part is None else table[part])
+
+
+@device_function
+def pixel_of(p, I, J):
+    """(n, i, j) of output pixel p of all images"""
+    rest, j = split(p, J)
+    n, i = split(rest, I)
+    return n, i, j
+
+
+@device_function
+def fetch_weights(weight, start, m0, M, q0, Q, row, table, tall, into):
+    """weight[m, q], each thread some of a slice: those that follow one another take the next q."""
+    for l in range(into.shape[0]):
+        e = thread() + l * SIDE * SIDE
+        q, m = e % DEPTH, e // DEPTH
+        into[l] = 0
+        if m < tall and m0 + m < M and q0 + q < Q:
+            into[l] = weight[at(start + (m0 + m) * row + table[at((q0 + q) * 4 + 3)])]
+
+
+@device_function
+def put_weights(X, now, tall, values):
+    """What fetch_weights read, to shared memory."""
+    for l in range(values.shape[0]):
+        e = thread() + l * SIDE * SIDE
+        if e // DEPTH < tall:
+            X[now & 1, e % DEPTH, e // DEPTH] = values[l]
+
+
+@device_function
+def fetch_pixels(image, base, h, w, inside, q0, Q, H, W, table, into):
+    """columns[q, p] of this thread's p, whose window starts at (h, w) of the image: 0 in the padding."""
+    for l in range(into.shape[0]):
+        q = q0 + (thread() + l * SIDE * SIDE) // WIDE
+        into[l] = 0
+        if inside and q < Q:
+            r, s = h + table[at(q * 4 + 1)], w + table[at(q * 4 + 2)]
+            if r >= 0 and r < H and s >= 0 and s < W:
+                into[l] = image[at(base + table[at(q * 4)] + r * W + s)]
+
+
+@device_function
+def put_pixels(X, now, values):
+    """What fetch_pixels read, to shared memory."""
+    for l in range(values.shape[0]):
+        e = thread() + l * SIDE * SIDE
+        X[now & 1, e // WIDE, e % WIDE] = values[l]
+
+
+@functools.cache
+def gather_kernel(rows):
+    """out[n, g·M + m, i, j] = bias + Σ_q weight[g, m, q] · image[n, channel(q), i·step + row(q), j·step + column(q)]"""
+    tall, loads = SIDE * rows, cut(DEPTH * rows, SIDE)
+    pitch, wide_pitch = tall + PAD, WIDE + PAD
+
+    @kernel
+    def gather_product(weight, image, bias, flags, table, sizes, out):
+        A = cuda.shared.array((2, DEPTH, pitch), image.dtype, alignment=ALIGN)
+        B = cuda.shared.array((2, DEPTH, wide_pitch), image.dtype, alignment=ALIGN)
+        total = cuda.local.array((rows, COLUMNS), image.dtype)
+        own_a, own_b = cuda.local.array(rows, image.dtype), cuda.local.array(COLUMNS, image.dtype)
+        next_a, next_b = cuda.local.array(loads, image.dtype), cuda.local.array(LOADS, image.dtype)
+        m0, p0, g = cuda.blockIdx.y * tall, cuda.blockIdx.x * WIDE, cuda.blockIdx.z
+        p = p0 + thread() % WIDE                # SIDE² is a multiple of WIDE: the same column of every slice
+        n, i, j = pixel_of(p, sizes.I, sizes.J)
+        base, h, w = n * sizes.image + g * sizes.image_group, i * sizes.step_h, j * sizes.step_w
+        start, inside, Q = g * sizes.group, p < sizes.pixels, sizes.Q
+        clear(total)
+        fetch_weights(weight, start, m0, sizes.M, 0, Q, sizes.row, table, tall, next_a)
+        fetch_pixels(image, base, h, w, inside, 0, Q, sizes.H, sizes.W, table, next_b)
+        now, q0 = 0, 0
+        while q0 < Q:
+            put_weights(A, now, tall, next_a)
+            put_pixels(B, now, next_b)
+            cuda.syncthreads()
+            q0 += DEPTH
+            if q0 < Q:                          # the next numbers are on their way while these are multiplied
+                fetch_weights(weight, start, m0, sizes.M, q0, Q, sizes.row, table, tall, next_a)
+                fetch_pixels(image, base, h, w, inside, q0, Q, sizes.H, sizes.W, table, next_b)
+            multiply_slices(A, B, now, total, own_a, own_b)
+            now ^= 1
+        finish(total, bias, flags, g * sizes.M + m0, sizes.M - m0)
+        write_pixels(total, out, g * sizes.M, m0, p0, sizes)
+    return gather_product
+
+
+@device_function
+def finish(total, bias, flags, k0, filters):
+    """The bias, and the ReLU, while the values are in registers."""
+    ty = thread() // SIDE
+    for r in range(total.shape[0]):
+        m = place(r, ty, total.shape[0])
+        for c in range(COLUMNS):
+            if flags[0] and m < filters:
+                total[r, c] += bias[at(k0 + m)]
+            if flags[1] and total[r, c] < 0:
+                total[r, c] = 0
+
+
+@device_function
+def write_pixels(total, out, k0, m0, p0, sizes):
+    """This thread's values, from registers to the output's pixels."""
+    ty, tx = thread() // SIDE, thread() % SIDE
+    for c in range(COLUMNS):
+        p = p0 + place(c, tx, COLUMNS)
+        if p < sizes.pixels:
+            n, i, j = pixel_of(p, sizes.I, sizes.J)
+            start = (n * sizes.out_image + (sizes.out_top + i * sizes.out_step_h) * sizes.out_width
+                     + sizes.out_left + j * sizes.out_step_w)
+            for r in range(total.shape[0]):
+                m = m0 + place(r, ty, total.shape[0])
+                if m < sizes.M:
+                    out[at(start + (k0 + m) * sizes.out_plane)] = total[r, c]
+
+
+@functools.cache
+def correlate_kernel(rows):
+    """out[chunk, g, m, q] = Σ over the chunk's pixels p of gy[g, m, p] · columns[g, q, p]"""
+    tall, loads = SIDE * rows, cut(DEPTH * rows, SIDE)
+    pitch, wide_pitch = tall + PAD, WIDE + PAD
+
+    @kernel
+    def correlation(gy, image, table, sizes, out):
+        A = cuda.shared.array((2, DEPTH, pitch), image.dtype, alignment=ALIGN)
+        B = cuda.shared.array((2, DEPTH, wide_pitch), image.dtype, alignment=ALIGN)
+        total = cuda.local.array((rows, COLUMNS), image.dtype)
+        own_a, own_b = cuda.local.array(rows, image.dtype), cuda.local.array(COLUMNS, image.dtype)
+        next_a, next_b = cuda.local.array(loads, image.dtype), cuda.local.array(LOADS, image.dtype)
+        taps = cuda.local.array((LOADS, 3), np.int32)
+        m0, q0, g = cuda.blockIdx.y * tall, cuda.blockIdx.x * WIDE, cuda.blockIdx.z % sizes.groups
+        p0 = cuda.blockIdx.z // sizes.groups * sizes.chunk
+        p1 = min(sizes.pixels, p0 + sizes.chunk)
+        clear(total)
+        read_taps(table, q0, sizes.Q, taps)
+        fetch_both(gy, image, m0, g, p0, p1, sizes, taps, q0, tall, next_a, next_b)
+        now = 0
+        while p0 < p1:
+            put_weights(A, now, tall, next_a)
+            put_columns(B, now, next_b)
+            cuda.syncthreads()
+            p0 += DEPTH
+            if p0 < p1:
+                fetch_both(gy, image, m0, g, p0, p1, sizes, taps, q0, tall, next_a, next_b)
+            multiply_slices(A, B, now, total, own_a, own_b)
+            now ^= 1
+        write_weights(total, out, cuda.blockIdx.z * sizes.M * sizes.Q, m0, q0, sizes.M, sizes.Q)
+    return correlation
+
+
+@device_function
+def read_taps(table, q0, Q, taps):
+    """The table's lines for this thread's columns: the same ones for every pixel."""
+    for l in range(LOADS):
+        q = min(q0 + (thread() + l * SIDE * SIDE) // DEPTH, Q - 1)
+        for part in range(3):
+            taps[l, part] = table[at(q * 4 + part)]
+
+
+@device_function
+def fetch_both(gy, image, m0, g, p0, p1, sizes, taps, q0, tall, next_a, next_b):
+    """gy and columns at this thread's pixel of the slice: threads that follow one another take the next pixel."""
+    p = p0 + thread() % DEPTH
+    n, i, j = pixel_of(p, sizes.I, sizes.J)
+    h, w, plane = i * sizes.step_h, j * sizes.step_w, sizes.I * sizes.J
+    from_gy = n * sizes.out_image + g * sizes.M * plane + i * sizes.J + j
+    base = n * sizes.image + g * sizes.image_group
+    for l in range(next_a.shape[0]):
+        m = (thread() + l * SIDE * SIDE) // DEPTH
+        next_a[l] = 0
+        if p < p1 and m < tall and m0 + m < sizes.M:
+            next_a[l] = gy[at(from_gy + (m0 + m) * plane)]
+    for l in range(LOADS):
+        q = q0 + (thread() + l * SIDE * SIDE) // DEPTH
+        r, s = h + taps[l, 1], w + taps[l, 2]
+        next_b[l] = 0
+        if p < p1 and q < sizes.Q and r >= 0 and r < sizes.H and s >= 0 and s < sizes.W:
+            next_b[l] = image[at(base + taps[l, 0] + r * sizes.W + s)]
+
+
+@device_function
+def put_columns(X, now, values):
+    """What fetch_both read of the image, to shared memory."""
+    for l in range(LOADS):
+        e = thread() + l * SIDE * SIDE
+        X[now & 1, e % DEPTH, e // DEPTH] = values[l]
+
+
+@device_function
+def write_weights(total, out, start, m0, q0, M, Q):
+    """This thread's values, from registers to the chunk's gradient."""
+    ty, tx = thread() // SIDE, thread() % SIDE
+    for r in range(total.shape[0]):
+        for c in range(COLUMNS):
+            m, q = m0 + place(r, ty, total.shape[0]), q0 + place(c, tx, COLUMNS)
+            if m < M and q < Q:
+                out[at(start + m * Q + q)] = total[r, c]

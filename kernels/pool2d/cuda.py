@@ -1,0 +1,211 @@
+"""Pooling on a GPU: one thread an output value forward, one thread an input pixel backward.
+
+On the CPU a thread owns a whole plane, so that overlapping windows may add to a pixel one after the other. Here every pixel has
+its own thread, which gathers from the windows that cover it: nothing is added by two threads, nothing is set to 0 first, and
+the order of each sum is fixed.
+"""
+
+import numpy as np
+
+from kernels.device.array import DeviceArray
+from kernels.device.launching import split
+from kernels.device.shim import cuda, device_function, kernel, launch_planes
+
+
+def max_forward(x, window):
+    """See the room."""
+    shape = (*x.shape[:2], *window.output_size(*x.shape[2:]))
+    y, argmax = DeviceArray(shape, x.dtype), DeviceArray(shape, np.int32)
+    launch_planes(_max_forward, *_planes(y), x, window, y, argmax, _sizes(x.shape, shape))
+    return y, argmax
+
+
+def max_backward(gy, argmax, window, height, width):
+    """See the room."""
+    gx = DeviceArray((*gy.shape[:2], height, width), gy.dtype)
+    launch_planes(_max_backward, *_planes(gx), gy, argmax, window, gx, _sizes(gx.shape, gy.shape))
+    return gx
+
+
+def avg_forward(x, window, count_include_pad=True):
+    """See the room."""
+    y = DeviceArray((*x.shape[:2], *window.output_size(*x.shape[2:])), x.dtype)
+    launch_planes(_avg_forward, *_planes(y), x, window, count_include_pad, y, _sizes(x.shape, y.shape))
+    return y
+
+
+def avg_backward(gy, window, height, width, count_include_pad=True):
+    """See the room."""
+    gx = DeviceArray((*gy.shape[:2], height, width), gy.dtype)
+    launch_planes(_avg_backward, *_planes(gx), gy, window, count_include_pad, gx, _sizes(gx.shape, gy.shape))
+    return gx
+
+
+def adaptive_avg_forward(x, out_h, out_w):
+    """See the room."""
+    if (out_h, out_w) == (1, 1):
+        return global_avg_forward(x).reshape(*x.shape[:2], 1, 1)
+    y = DeviceArray((*x.shape[:2], out_h, out_w), x.dtype)
+    launch_planes(_adaptive_avg_forward, *_planes(y), x, y, _sizes(x.shape, y.shape))
+    return y
+
+
+def adaptive_avg_backward(gy, height, width):
+    """See the room."""
+    gx = DeviceArray((*gy.shape[:2], height, width), gy.dtype)
+    launch_planes(_adaptive_avg_backward, *_planes(gx), gy, gx, _sizes(gx.shape, gy.shape))
+    return gx
+
+
+def global_avg_forward(x):
+    """See the room: rows of H·W values, added up as all sums are."""
+    return x.mean((2, 3))
+
+
+def global_avg_backward(gy, height, width):
+    """See the room."""
+    return adaptive_avg_backward(gy.reshape(*gy.shape, 1, 1), height, width)
+
+
+def _planes(a):
+    return a.shape[0] * a.shape[1], a.shape[2] * a.shape[3]
+
+
+def _sizes(image, out):
+    """(planes, H, W, OH, OW)"""
+    return image[0] * image[1], *image[2:], *out[2:]
+
+
+@device_function
+def _position(planes, width, height):
+    """(inside, plane, row, column) of this thread"""
+    plane = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+    row, column = split(cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, width)
+    return plane < planes and row < height, plane, row, column
+
+
+@device_function
+def _clip(position, stride, pad, dilation, taps, size):
+    """(first pixel, one past the last) along one side that a window covers, in steps of dilation."""
+    start = position * stride - pad
+    stop = min(start + (taps - 1) * dilation + 1, size)
+    if start < 0:
+        start += (-start + dilation - 1) // dilation * dilation
+    return start, stop
+
+
+@device_function
+def _seen_by(pixel, stride, pad, extent, positions):
+    """(first, one past the last) window position along one side whose window, holes included, covers a pixel."""
+    last = (pixel + pad) // stride
+    first = max(0, (pixel + pad - extent + stride) // stride)
+    return first, min(last + 1, positions)
+
+
+@device_function
+def _count(i, j, window, H, W, pixels, include_pad):
+    if not include_pad:
+        return pixels
+    top, left = i * window.stride_h - window.top, j * window.stride_w - window.left
+    return ((min(top + window.kernel_h, H + window.bottom) - top)
+            * (min(left + window.kernel_w, W + window.right) - left))
+
+
+@kernel
+def _max_forward(x, window, y, argmax, sizes):
+    planes, H, W, OH, OW = sizes
+    inside, plane, i, j = _position(planes, OW, OH)
+    if inside:
+        h0, h1 = _clip(i, window.stride_h, window.top, window.dilation_h, window.kernel_h, H)
+        w0, w1 = _clip(j, window.stride_w, window.left, window.dilation_w, window.kernel_w, W)
+        best, where = x[plane * H * W + h0 * W + w0], h0 * W + w0
+        for h in range(h0, h1, window.dilation_h):
+            for w in range(w0, w1, window.dilation_w):
+                value = x[plane * H * W + h * W + w]
+                if value > best or (value != value and best == best):       # the first NaN wins and stays
+                    best, where = value, h * W + w
+        at = plane * OH * OW + i * OW + j
+        y[at] = best
+        argmax[at] = where
+
+
+@kernel
+def _max_backward(gy, argmax, window, gx, sizes):
+    planes, H, W, OH, OW = sizes
+    inside, plane, h, w = _position(planes, W, H)
+    if inside:
+        i0, i1 = _seen_by(h, window.stride_h, window.top, window.dilation_h * (window.kernel_h - 1) + 1, OH)
+        j0, j1 = _seen_by(w, window.stride_w, window.left, window.dilation_w * (window.kernel_w - 1) + 1, OW)
+        total = gy.dtype.type(0)
+        for i in range(i0, i1):
+            for j in range(j0, j1):
+                at = plane * OH * OW + i * OW + j
+                if argmax[at] == h * W + w:
+                    total += gy[at]
+        gx[plane * H * W + h * W + w] = total
+
+
+@kernel
+def _avg_forward(x, window, include_pad, y, sizes):
+    planes, H, W, OH, OW = sizes
+    inside, plane, i, j = _position(planes, OW, OH)
+    if inside:
+        h0, h1 = _clip(i, window.stride_h, window.top, 1, window.kernel_h, H)
+        w0, w1 = _clip(j, window.stride_w, window.left, 1, window.kernel_w, W)
+        total = x.dtype.type(0)
+        for h in range(h0, h1):
+            for w in range(w0, w1):
+                total += x[plane * H * W + h * W + w]
+        count = _count(i, j, window, H, W, (h1 - h0) * (w1 - w0), include_pad)
+        y[plane * OH * OW + i * OW + j] = total / x.dtype.type(count)
+
+
+@kernel
+def _avg_backward(gy, window, include_pad, gx, sizes):
+    planes, H, W, OH, OW = sizes
+    inside, plane, h, w = _position(planes, W, H)
+    if inside:
+        i0, i1 = _seen_by(h, window.stride_h, window.top, window.kernel_h, OH)
+        j0, j1 = _seen_by(w, window.stride_w, window.left, window.kernel_w, OW)
+        total = gy.dtype.type(0)
+        for i in range(i0, i1):
+            h0, h1 = _clip(i, window.stride_h, window.top, 1, window.kernel_h, H)
+            for j in range(j0, j1):
+                w0, w1 = _clip(j, window.stride_w, window.left, 1, window.kernel_w, W)
+                count = _count(i, j, window, H, W, (h1 - h0) * (w1 - w0), include_pad)
+                total += gy[plane * OH * OW + i * OW + j] / gy.dtype.type(count)
+        gx[plane * H * W + h * W + w] = total
+
+
+@device_function
+def _cell(i, out, size):
+    return i * size // out, ((i + 1) * size + out - 1) // out
+
+
+@kernel
+def _adaptive_avg_forward(x, y, sizes):
+    planes, H, W, OH, OW = sizes
+    inside, plane, i, j = _position(planes, OW, OH)
+    if inside:
+        h0, h1 = _cell(i, OH, H)
+        w0, w1 = _cell(j, OW, W)
+        total = x.dtype.type(0)
+        for h in range(h0, h1):
+            for w in range(w0, w1):
+                total += x[plane * H * W + h * W + w]
+        y[plane * OH * OW + i * OW + j] = total / x.dtype.type((h1 - h0) * (w1 - w0))
+
+
+@kernel
+def _adaptive_avg_backward(gy, gx, sizes):
+    """Cells overlap where the sizes do not divide: pixel h is in those from h·OH // H to ((h + 1)·OH - 1) // H."""
+    planes, H, W, OH, OW = sizes
+    inside, plane, h, w = _position(planes, W, H)
+    if inside:
+        total = gy.dtype.type(0)
+        for i in range(h * OH // H, ((h + 1) * OH - 1) // H + 1):
+            h0, h1 = _cell(i, OH, H)
+            for j in range(w * OW // W, ((w + 1) * OW - 1) // W + 1):
+                w0, w1 = _cell(j, OW, W)
+                total += gy[plane * OH * OW + i * OW + j] / gy.dtype.type((h1 - h0) * (w1 - w0))
+        gx[plane * H * W + h * W + w] = total
