@@ -1,6 +1,7 @@
 """python -m benchmarks peers | kernels | startup: what minicnn is timed against, see each one's --help."""
 
 import argparse
+import importlib.util
 import sys
 
 from benchmarks.results import RESULTS, write
@@ -13,11 +14,20 @@ LEAST_REPEATS = 5
 def main(argv=None):
     """Exit status 0, 1 where a contender failed or disagreed, 2 for bad usage."""
     args = parse(argv)
-    try:
-        return args.run(args) if getattr(args, "device", "cpu") == "cpu" else on_gpu(args)
-    except ImportError as error:
-        print(f"{error}; install what the benchmarks compare with: pip install -e .[peers]", file=sys.stderr)
+    absent = [name for name in needed(args) if importlib.util.find_spec(name) is None]
+    if absent:
+        print(f"{', '.join(absent)} not installed, which minicnn is compared with: pip install -e .[peers]", file=sys.stderr)
         return 2
+    return args.run(args) if getattr(args, "device", "cpu") == "cpu" else on_gpu(args)
+
+
+def needed(args):
+    """The packages that a command line compares with."""
+    if args.run is startup_command or args.device == "cuda":       # the GPU's kernels are timed without PyTorch too
+        return []
+    inference = args.run is peers_command and args.mode != "train" and not (args.memory or args.trajectory)
+    with_onnx = inference and "onnxruntime" in (args.contenders or ["onnxruntime"])
+    return ["torch", "onnx", "onnxruntime"] if with_onnx else ["torch"]
 
 
 def parse(argv):
@@ -95,7 +105,8 @@ def kernels_command(args):
             write(path, command(), args.threads, {"limits": limits, "rows": rows})
     limits, rows = layers.run(found, args.passes, args.repeats, args.threads, progress, keep)
     for op in dict.fromkeys(row["op"] for row in rows):
-        print_table(*layers.table(rows, op), "milliseconds, times as fast as PyTorch's best layout, % of the limit")
+        say("milliseconds, times as fast as PyTorch's best layout, % of the limit")
+        print_table(*layers.table(rows, op))
         say()
     for line in layers.conclusions(rows, limits):
         say(line)
@@ -212,8 +223,9 @@ def peers_command(args):
     rows = peers.run(args.models or list(peers.WANTED), modes, args.batch, args.repeats, args.threads, args.contenders,
                      progress, keep)
     for mode in modes:
-        print_table(*peers.table(rows, mode), f"{mode}: images a second, float32, {args.threads} threads"
-                    + (" (ORT: ONNX Runtime)" if mode == "inference" else ""))
+        say(f"{mode}: images a second, float32, {args.threads} threads"
+            + (" (ORT: ONNX Runtime)" if mode == "inference" else ""))
+        print_table(*peers.table(rows, mode))
         say()
     show_differences(rows, say)
     if path:

@@ -27,7 +27,7 @@ def peak():
 
 def one_form(name, batch, memory_efficient):
     """Train two steps in this process -> {"before", "peak", "loss", "seconds"}."""
-    from benchmarks.training_step import step
+    from benchmarks.step import step
     from minicnn import Tensor, models, ops, optim
     rng = np.random.default_rng(0)
     images = rng.standard_normal((batch, *models.info(name).input_shape), np.float32)

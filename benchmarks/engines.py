@@ -22,7 +22,7 @@ class Minicnn:
         self.model.load_state_dict(_arrays(weights))
         self.model.train(training)
         if fused:
-            self.model = self.model.fuse() or self.model
+            self.model.fuse()
         self.optimizer = optim.SGD(self.model.parameters(), LEARNING_RATE, MOMENTUM, WEIGHT_DECAY)
         self.pins = contextlib.ExitStack()
         self.pins.enter_context(kernels.using(**dict(rungs)))

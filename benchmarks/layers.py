@@ -177,20 +177,27 @@ def start(engine, threads):
 
 
 def run(layers, chosen, repeats, threads, progress, keep):
-    """Time all layers; keep(limits, rows) now and then. A layer that fails has an "error"."""
-    with Worker("limits", "benchmarks.limits:Limits", {"threads": threads}, threads) as worker:
-        limits = worker.call("measure")
-    rows = []
+    """Time all layers; keep(limits, rows) at the end. A layer that fails has an "error"."""
+    before, rows = measure_limits(threads), []
     with (progress("kernels", len(layers)) as advance, start("minicnn", threads) as ours, start("torch", threads) as theirs):
         for layer in layers:
             advance(0, f"{layer['op']} {shapes.describe(layer)}")
             try:
-                rows.append(with_limits(time_layer(layer, chosen, repeats, {"minicnn": ours, "torch": theirs}), limits))
+                rows.append(time_layer(layer, chosen, repeats, {"minicnn": ours, "torch": theirs}))
             except BenchmarkError as error:
                 rows.append({**layer, "error": str(error)})
             advance(1)
+    after = measure_limits(threads)
+    limits = {name: max(before[name], after[name]) for name in before}
+    rows = [row if "error" in row else with_limits(row, limits) for row in rows]
     keep(limits, rows)
     return limits, rows
+
+
+def measure_limits(threads):
+    """The machine's limits by a worker of their own; measured before and after, the larger counts."""
+    with Worker("limits", "benchmarks.limits:Limits", {"threads": threads}, threads) as worker:
+        return worker.call("measure")
 
 
 def table(rows, op):

@@ -52,10 +52,8 @@ def shape_and_classes(model, batch):
 
 def contenders(mode, chosen=None):
     """The chosen ones that can run in `mode`; without a choice all but what is there for comparison with ourselves."""
-    from minicnn import nn
     names = [name for name in CONTENDERS if name in (chosen or MODES[mode])]
-    names = [name for name in names if mode == "inference" or name not in INFERENCE_ONLY]
-    return [name for name in names if name != "minicnn-fused" or hasattr(nn.Module, "fuse")]
+    return [name for name in names if mode == "inference" or name not in INFERENCE_ONLY]
 
 
 class Meeting:
@@ -143,8 +141,9 @@ def time_model(model, mode, names, batch, repeats, threads, advance=None):
         times = take_turns(meeting.workers, "train" if mode == "train" else "infer", repeats,
                            lambda name: advance(1, f"{model} {mode}: {name}"))
     rows = {name: summary(seconds) for name, seconds in times.items()}
-    for row in rows.values():
+    for name, row in rows.items():
         row["images_per_second"] = batch / row["median"]
+        row["seconds"] = [round(seconds, 6) for seconds in times[name]]
     return {"model": model, "mode": mode, "batch": batch, "shape": list(meeting.shape), "difference": difference,
             "contenders": rows, **compare(model, mode, rows)}
 

@@ -1,6 +1,7 @@
 """Figures as they are kept and shown: medians and quantiles, JSON with the machine in it, tables."""
 
 import json
+import re
 import statistics
 import time
 from importlib import metadata
@@ -11,9 +12,9 @@ PEERS = ("torch", "onnxruntime")
 
 
 def summary(times):
-    """{"median", "q25", "q75", "least", "seconds": all of them} of a list of seconds."""
+    """{"median", "q25", "q75", "least", "runs": how many} of a list of seconds."""
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
-    return {"median": middle, "q25": low, "q75": high, "least": min(times), "seconds": [round(t, 7) for t in times]}
+    return {"median": middle, "q25": low, "q75": high, "least": min(times), "runs": len(times)}
 
 
 def write(path, command, threads, result):
@@ -26,8 +27,14 @@ def write(path, command, threads, result):
                 **result}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(to_json(document) + "\n", encoding="utf-8")
     return path
+
+
+def to_json(document):
+    """Indented JSON with each list of numbers on one line."""
+    text = json.dumps(document, indent=1, allow_nan=False)
+    return re.sub(r"\[[-+.\de,\s]+\]", lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
 
 
 def _version(name):

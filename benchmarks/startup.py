@@ -81,11 +81,8 @@ class _Training:
         self.images, self.labels = batch((images, *models.info(name).input_shape), 10, "float32")
 
     def step(self):
-        from minicnn import Tensor, ops
-        loss = ops.cross_entropy(self.model(Tensor(self.images)), self.labels)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        from benchmarks.step import step
+        step(self.model, self.optimizer, self.images, self.labels)
 
 
 def run(repeats, threads, progress):

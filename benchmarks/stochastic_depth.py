@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.training_step import step
+from benchmarks.step import step
 from minicnn import models, optim, random
 from minicnn.errors import BackendError
 from minicnn.models.residual import residual_blocks

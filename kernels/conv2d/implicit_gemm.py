@@ -41,6 +41,8 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     """y = X · W + bias; see the module. Shapes as in the room."""
     x, out = layout.channels_last(x), window.output_size(*x.shape[2:])
     y = layout.empty((x.shape[0], weight.shape[0], *out), x.dtype)
+    if not y.size:
+        return y
     packed, columns, depth, G = kept(pack, weight, groups)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), out, layout.pitch(y))
     _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
@@ -58,6 +60,8 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
 
 def _input_gradient(gy, shape, weight, window, groups):
     gx = layout.empty(shape, gy.dtype)
+    if not gx.size:
+        return gx
     packed, columns, depth, G = pack(weight, groups, transposed=True)
     classes = gradient_classes(window, gy.shape[2:], depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
     _multiply(layout.rows(gy), packed, _starts(None, G, columns, gy.dtype), panels(columns, gy.dtype), classes, len(gy),
@@ -174,6 +178,8 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
 
 
 def _weight_gradient(gy, x, shape, window, groups):
+    if not gy.size:
+        return np.zeros(shape, gy.dtype)
     T, m = shape[2] * shape[3], merged(groups, shape[0] // groups, gy.dtype)
     G, columns, depth = groups // m, shape[0] // groups * m, shape[1] * m
     table = panels(columns, gy.dtype, most=3)

@@ -60,7 +60,8 @@ def complex_slopes(move, y0, check):
             y = np.asarray(move(1j * COMPLEX_STEP))
     except Exception:       # whatever a function raises for dtypes that it was not written for
         return None
-    if y.dtype.kind != "c" or y.shape != y0.shape or not np.array_equal(y.real, y0):
+    # Complex and real functions of a library are two codes: on some processors they differ in the last digit.
+    if y.dtype.kind != "c" or y.shape != y0.shape or not np.allclose(y.real, y0, rtol=1e-13, atol=0):
         return None
     value = y.imag / COMPLEX_STEP
     error = np.abs(value) * 1e-14 + 1e-15 * np.abs(value).max(initial=0)

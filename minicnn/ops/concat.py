@@ -61,7 +61,7 @@ class ChannelBuffer:
             raise ShapeError(f"append: x has shape {x.shape}, new {new.shape}; all sides but axis 1 must be equal")
         if x.device != "cpu":           # there one kernel copies both, and arrays have no parts that share memory
             return kernel.forward([x, new], 1)
-        if self.room is None and C + K <= self.channels:
+        if self.room is None and self.channels >= C + K:
             self.room = kernels.layout.empty((len(x), self.channels, *x.shape[2:]), x.dtype)
             kernel.copy_into(self.room[:, :C], x)
             self.filled = C

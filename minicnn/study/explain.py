@@ -12,7 +12,8 @@ BUDGET = 5 << 20        # bytes of all numbers of a page
 KINDS = {"Conv2d": "conv", "Conv2dReLU": "conv", "BatchNorm": "batch_norm", "BatchNormReLU": "batch_norm",
          "LocalResponseNorm": "lrn", "Linear": "linear", "MaxPool2d": "max", "AvgPool2d": "average",
          "AdaptiveAvgPool2d": "cells", "GlobalAvgPool2d": "plane", "ReLU": "pointwise", "Add": "pointwise",
-         "Subtract": "pointwise", "Multiply": "pointwise", "Divide": "pointwise", "Negate": "pointwise", "Concat": "concat"}
+         "Subtract": "pointwise", "Multiply": "pointwise", "Divide": "pointwise", "Negate": "pointwise", "Concat": "concat",
+         "Append": "concat"}
 SUMMED, SUMS = ("conv", "linear", "batch_norm", "max", "lrn", "average"), 4       # kinds that get more of the budget
 ALL_CHANNELS = ("conv", "lrn", "linear")        # kinds whose values are made of several channels
 
@@ -79,7 +80,7 @@ class _Plan:
         if kind == "pointwise":
             fits = all(a.ndim < 2 or a.shape == node.y.shape for a in node.arrays)
         if kind == "concat":
-            fits = node.op.axis == 1
+            fits = getattr(node.op, "axis", 1) == 1         # Append has none: it is over channels
         return cls(node, kind if fits else "other")
 
     def lists(self):

@@ -66,5 +66,5 @@ def _options(op, shapes):
         return "lrn", {"shape": first, "size": op.size}
     if kind == "Dropout":
         return "dropout", {"shape": (first[0], math.prod(first[1:]))}
-    plain = {"BatchNorm": "batch_norm", "ReLU": "activation", "CrossEntropy": "loss", "Concat": "concat"}
+    plain = {"BatchNorm": "batch_norm", "ReLU": "activation", "CrossEntropy": "loss", "Concat": "concat", "Append": "concat"}
     return (plain[kind], {"shape": first}) if kind in plain else (None, {})

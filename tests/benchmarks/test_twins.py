@@ -6,7 +6,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 from benchmarks import layers, peers, session, shapes  # noqa: E402
 
-LIGHT = ("googlenet_bn", "densenet121", "squeezenet1_1", "resnet20", "resnext50_32x4d")
+HEAVY = ("googlenet_bn", "densenet121", "resnext50_32x4d")
+TRAINED = ("squeezenet1_1", "resnet20", *[pytest.param(model, marks=pytest.mark.slow) for model in HEAVY])
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def test_every_network_of_the_table_has_a_twin():
     assert set(TWINS) == set(peers.WANTED)
 
 
-@pytest.mark.parametrize("model", LIGHT)
+@pytest.mark.parametrize("model", TRAINED)
 def test_twin_trains_alike(model, tmp_path):
     """Two losses: the second has gone through the gradients and the update. Batch norm over fewer values amplifies rounding."""
     path = tmp_path / "weights.safetensors"

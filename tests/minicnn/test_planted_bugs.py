@@ -36,7 +36,7 @@ def in_reference(room, function, replace):
 
 
 def drop_batch_terms(original):
-    return lambda gy, x, mean, var, weight, eps, batch: original(gy, x, mean, var, weight, eps, False)
+    return lambda gy, x, mean, var, weight, eps, batch, relu_bias: original(gy, x, mean, var, weight, eps, False, relu_bias)
 
 
 def drop_cross_channel_term(original):
@@ -51,7 +51,7 @@ def last_maximum(original):
 
 
 def smaller_padding(original):
-    return lambda x, weight, bias, window, groups=1: original(np.roll(x, 1, 2), weight, bias, window, groups)
+    return lambda x, weight, bias, window, groups, relu: original(np.roll(x, 1, 2), weight, bias, window, groups, relu)
 
 
 BUGS = {

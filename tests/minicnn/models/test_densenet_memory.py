@@ -20,10 +20,10 @@ def training_step(memory_efficient):
 def test_the_same_numbers_with_fewer_arrays_kept():
     y, gradients, buffers, kept = training_step(False)
     y_again, gradients_again, buffers_again, kept_again = training_step(True)
-    np.testing.assert_array_equal(y_again, y)
+    np.testing.assert_allclose(y_again, y, rtol=1e-12)
     assert gradients.keys() == gradients_again.keys()
     for name, gradient in gradients.items():
         np.testing.assert_allclose(gradients_again[name], gradient, rtol=1e-12, atol=1e-12 * abs(gradient).max())
     for name, buffer in buffers.items():
-        np.testing.assert_array_equal(buffers_again[name], buffer)      # the running statistics moved once, not twice
+        np.testing.assert_allclose(buffers_again[name], buffer, rtol=1e-12, atol=1e-14)     # moved once, not twice
     assert kept_again < kept - 20

@@ -36,7 +36,7 @@ def test_every_figure_of_a_small_net_by_hand():
         ("2", "Add", (1, 4, 4, 4), 0, 0, 4 * 64),
         ("2", "ReLU", (1, 4, 4, 4), 0, 0, 4 * 64),
         ("3", "MaxPool2d", (1, 4, 2, 2), 0, 0, 4 * 16),
-        ("4", "Reshape", (1, 16), 0, 0, 0),                 # a view holds no memory of its own
+        ("4", "Reshape", (1, 16), 0, 0, 4 * 16),            # channels lie last in memory: flattened, they are a copy
         ("5", "Linear", (1, 10), 170, 160, 40),
     ]
     assert found.parameters == 108 + 8 + 148 + 170
