@@ -10,18 +10,21 @@ The micro-kernel needs its vectors side by side, its rows may lie anywhere. So e
 Columns that fill no vector are added up one by one. Source of the blocking: Goto and van de Geijn 2008.
 """
 
+import math
+
 import numpy as np
 from numba import njit, prange
 
 from kernels import layout
-from kernels.conv2d.implicit_gemm import VECTOR, _height, _tile
+from kernels.conv2d.implicit_gemm import R1, R2, R3, R4, VECTOR, _height, _tile
 from kernels.conv2d.packing import panels
 from kernels.gemm.micro import lanes
 
 DEPTH = 2048            # values of a weight row to a block: xᵀ's share stays in the second cache
 NEAR = 32               # weight rows to a block of the data gradient
 SHARES = 8              # of the columns of the data gradient
-ROWS = 60               # weight rows to a task, a multiple of every tile's rows
+ROWS = math.lcm(R1, R2, R3, R4)     # weight rows to a task: whole tiles of every height, which read no row number behind it
+ROWS *= max(1, 60 // ROWS)
 
 
 def forward(x, weight, bias):
