@@ -18,10 +18,11 @@ address, Dukhan 2019, "The indirect convolution algorithm".
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from kernels import layout
+from kernels import layout, streaming
 from kernels.conv2d.classes import forward_classes, gradient_classes
 from kernels.conv2d.packing import ROWS, WIDE, kept, merged, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
+from kernels.streaming import finish
 
 VECTOR = registers()[0]         # bytes
 BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
@@ -46,7 +47,7 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     packed, columns, depth, G = kept(pack, weight, groups)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), out, layout.pitch(y))
     _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
-              (columns, depth, get_num_threads(), int(relu)), layout.rows(y))
+              (columns, depth, get_num_threads(), int(relu), _past(y, groups)), layout.rows(y))
     return y
 
 
@@ -65,8 +66,14 @@ def _input_gradient(gy, shape, weight, window, groups):
     packed, columns, depth, G = pack(weight, groups, transposed=True)
     classes = gradient_classes(window, gy.shape[2:], depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
     _multiply(layout.rows(gy), packed, _starts(None, G, columns, gy.dtype), panels(columns, gy.dtype), classes, len(gy),
-              (columns, depth, get_num_threads(), 0), layout.rows(gx))
+              (columns, depth, get_num_threads(), 0, 0), layout.rows(gx))
     return gx
+
+
+def _past(y, groups):
+    """1 where tiles may be stored past the caches."""
+    whole = y.shape[1] // groups * y.itemsize % streaming.LINE == 0
+    return int(whole and streaming.fits(layout.rows(y), VECTOR))
 
 
 def _starts(bias, G, columns, dtype):
@@ -117,7 +124,7 @@ def _place(classes, k, first, count, places):
 def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
     """One block of pixels against one panel of filters of one group."""
     first, vectors = panel
-    columns, shift, to, relu = sizes            # filters of the group, where its channels and its results begin
+    columns, shift, to, relu, past = sizes      # filters of the group, where its channels and its results begin
     size, width, height = y.itemsize, VECTOR // y.itemsize, _height(vectors)
     a, c = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size
     start_at, left = start.ctypes.data + first * width * size, columns - first * width
@@ -125,10 +132,11 @@ def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
     for q in range(0, count, height):
         reads, writes = places[0, q:].ctypes.data, places[1, q:].ctypes.data
         if left >= vectors * width:
-            _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width), (c, writes, start_at, 0, relu), y)
+            _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width),
+                  (c, writes, start_at, 0, relu, past), y)
             continue
         _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width),
-              (spare.ctypes.data, steps.ctypes.data, start_at, 0, relu), y)
+              (spare.ctypes.data, steps.ctypes.data, start_at, 0, relu, 0), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
             for k in range(left):
@@ -150,7 +158,7 @@ def _block_size(x, classes, images, workers):
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
-    columns, depth, workers, relu = sizes
+    columns, depth, workers, relu, past = sizes
     groups, block_size = packed.shape[0], _block_size(x, classes, images, workers)
     firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
     for k in range(classes.table.shape[0]):
@@ -174,7 +182,8 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
                     for p in range(p0, min(table.shape[0], p0 + near)):
                         some = packed[g, table[p, 0] * taps:]
                         _block(x, some, starts[g], (table[p, 0], table[p, 1]), places, count, runs,
-                               (columns, g * depth, g * columns, relu), y, spare)
+                               (columns, g * depth, g * columns, relu, past), y, spare)
+        finish()
 
 
 def _weight_gradient(gy, x, shape, window, groups):
@@ -276,7 +285,7 @@ def _correlate_block(x, segments, step, span, runs, block, table, sums):
                 first_filter, wide = table[p, 0] * width, table[p, 1] * width
                 b = filters.ctypes.data + first_filter * BLOCK * size
                 to = sums.ctypes.data + first_filter * size
-                c = (to, writes.ctypes.data, 0, to, 0)
+                c = (to, writes.ctypes.data, 0, to, 0, 0)
                 if table[p, 1] == 1:
                     _taps_one(a, pixels, (b, wide), c, x)
                 elif table[p, 1] == 2:

@@ -27,11 +27,12 @@ neural networks", sections 3 and 4; the transforms are theirs.
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from kernels import layout
+from kernels import layout, streaming
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.implicit_gemm import _aligned, _height, _tile, sum_rows
 from kernels.conv2d.packing import kept, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, tile_transform
+from kernels.streaming import finish
 
 ANY_ORDER = True        # arrays are put in channels-last order here
 VECTOR = registers()[0]
@@ -110,7 +111,8 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     x = layout.channels_last(x)
     y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype)
     bias = np.zeros(len(weight), x.dtype) if bias is None else bias
-    _convolve(x, kept(_filters, weight, False), bias, (window.top, window.left), relu, y)
+    last = relu, streaming.fits(layout.rows(y), VECTOR)
+    _convolve(x, kept(_filters, weight, False), bias, (window.top, window.left), last, y)
     return y
 
 
@@ -121,7 +123,8 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
     x, gy, gx = layout.channels_last(x), layout.channels_last(gy), None
     if needs[0]:
         gx = layout.empty(x.shape, x.dtype)
-        _convolve(gy, _filters(weight, True), np.zeros(x.shape[1], x.dtype), (2 - window.top, 2 - window.left), False, gx)
+        before, nothing = (2 - window.top, 2 - window.left), np.zeros(x.shape[1], x.dtype)
+        _convolve(gy, _filters(weight, True), nothing, before, (False, False), gx)
     return gx, _weight_gradient(gy, x, window) if needs[1] else None, sum_rows(gy) if needs[2] else None
 
 
@@ -135,8 +138,8 @@ def _filters(weight, transposed):
     return filters, table, columns
 
 
-def _convolve(x, filters, bias, before, relu, y):
-    """All tiles of y: x (N, C, H, W) -> y (N, K, OH, OW), `before` the padding at the top and the left."""
+def _convolve(x, filters, bias, before, last, y):
+    """All tiles of y: x (N, C, H, W) -> y (N, K, OH, OW), `before` the padding at the top and the left, last = (relu, past)."""
     N, C, H, W = x.shape
     rows, columns = -(-y.shape[2] // OUT), -(-y.shape[3] // OUT)
     tiles, workers = N * rows * columns, get_num_threads()
@@ -144,8 +147,8 @@ def _convolve(x, filters, bias, before, relu, y):
     small = POINTS * C * K * size <= 2 * NEAR           # filters that may be fetched again for every few tiles
     most = max(24, NEAR // (POINTS * (C + K) * size)) if small else 128
     blocks = -(-tiles // (most * workers)) * workers
-    grid = np.array([rows, columns, H, W, y.shape[2], y.shape[3], *before, -(-tiles // blocks), workers], np.int64)
-    _convolve_tiles(layout.rows(x), filters[0], filters[1], bias, C, grid, int(relu), layout.rows(y))
+    grid = np.array([rows, columns, H, W, y.shape[2], y.shape[3], *before, -(-tiles // blocks), workers, *last], np.int64)
+    _convolve_tiles(layout.rows(x), filters[0], filters[1], bias, C, grid, layout.rows(y))
 
 
 @njit(cache=True, parallel=True)
@@ -160,7 +163,7 @@ def _transform_filters(packed, table, depth, turned, filters):
             tap = 8 - t if turned else t
             source[t] = packed.ctypes.data + (first * 9 * depth + (tap * depth + d) * wide) * size
         _spread(filters.ctypes.data + (start + d * wide) * size, step * size, to)
-        _filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0), packed)
+        _filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0, 0), packed)
 
 
 @njit(cache=True)
@@ -195,7 +198,7 @@ def _spread(base, step, addresses):
 
 
 @njit(cache=True, parallel=True)
-def _convolve_tiles(x, filters, table, bias, C, grid, relu, y):
+def _convolve_tiles(x, filters, table, bias, C, grid, y):
     """Worker w has blocks w, w + workers, …: it transforms a block's tiles, multiplies point by point, and transforms back."""
     tiles, most, workers = y.shape[0] // (grid[4] * grid[5]) * grid[0] * grid[1], grid[8], grid[9]
     size, width, K = x.itemsize, VECTOR // x.itemsize, bias.size
@@ -209,7 +212,7 @@ def _convolve_tiles(x, filters, table, bias, C, grid, relu, y):
             for t in range(count):
                 _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
                 _spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
-                _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0), x)
+                _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0), x)
             for point in range(POINTS):
                 for p in range(table.shape[0]):
                     start, step = _panel(table, p, width, C)
@@ -218,7 +221,8 @@ def _convolve_tiles(x, filters, table, bias, C, grid, relu, y):
             for t in range(count):
                 _spread(M.ctypes.data + t * K * size, (most * K + APART) * size, points)
                 _patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data, results)
-                _output(points.ctypes.data, results.ctypes.data, K // width, (bias.ctypes.data, relu), x)
+                _output(points.ctypes.data, results.ctypes.data, K // width, (bias.ctypes.data, grid[10], grid[11]), x)
+        finish()
 
 
 @njit(cache=True)
@@ -230,7 +234,7 @@ def _multiply_point(V, filters, vectors, count, C, K, M):
         for i in range(height):             # behind the last tile the last one again
             reads[i], writes[i] = min(t + i, count - 1) * C, min(t + i, count - 1) * K
         _tile(vectors, (V.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1), (filters.ctypes.data, wide),
-              (M.ctypes.data, writes.ctypes.data, 0, 0, 0), V)
+              (M.ctypes.data, writes.ctypes.data, 0, 0, 0, 0), V)
 
 
 def _weight_gradient(gy, x, window):
@@ -297,10 +301,10 @@ def _transform_tiles(x, gy, channels, grid, block, V, D):
     for t in range(count):
         _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
         _spread(V.ctypes.data + (to + t) * (C + APART) * size, v_step, points)
-        _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0), x)
+        _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0), x)
         _patch(gy, grid, t0 + t, OUT, (0, 0), grid[4:6], nothing.ctypes.data, results)
         _spread(D.ctypes.data + (to + t) * (K + APART) * size, d_step, points)
-        _result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0), x)
+        _result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0, 0), x)
 
 
 @njit(cache=True, parallel=True)
@@ -327,7 +331,7 @@ def _correlate_point(V, D, table, sizes, sums):
                 reads[i] = min(c + i, c1 - 1)
                 writes[i] = reads[i] * K
             _tile(vectors, (V.ctypes.data, reads.ctypes.data, C + APART), (run.ctypes.data, 1),
-                  (D.ctypes.data + first * VECTOR, K + APART), (to, writes.ctypes.data, 0, to, 0), V)
+                  (D.ctypes.data + first * VECTOR, K + APART), (to, writes.ctypes.data, 0, to, 0, 0), V)
 
 
 @njit(cache=True, parallel=True)
@@ -344,4 +348,4 @@ def _transform_gradient(sums, C, taps):
                     total[k] += part[k]
         _spread(sums.ctypes.data + c * K * size, step, source)
         _spread(taps.ctypes.data + c * K * size, C * K * size, to)
-        _filter_gradient(source.ctypes.data, to.ctypes.data, K // width, (0, 0), sums)
+        _filter_gradient(source.ctypes.data, to.ctypes.data, K // width, (0, 0, 0), sums)
