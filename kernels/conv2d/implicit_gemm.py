@@ -28,11 +28,13 @@ VECTOR = registers()[0]         # bytes
 BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
 NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
-SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own
+PACKED = 2 * TAPS               # rows packed at once: of float32 a cache line, or half of one
+SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own, where these are small
+APART = 16                      # values between rows of sums: at powers of two they would share the cache's sets
 PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
-_copy_taps = rows_copy(TAPS)
+_copy_taps = rows_copy(PACKED)
 _copy_one, _copy_two, _copy_three = (rows_copy(vectors, VECTOR) for vectors in (1, 2, 3))
 _taps_one, _taps_two, _taps_three = (rows_tile(TAPS, vectors, VECTOR) for vectors in (1, 2, 3))
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
@@ -195,9 +197,10 @@ def _weight_gradient(gy, x, shape, window, groups):
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), gy.shape[2:], layout.pitch(gy))
     wide = int(table[:, 1].sum()) * lanes(gy.dtype)
     blocks = -(-gy.size // (shape[0] * BLOCK))
-    splits = min(SPLITS, blocks)                                    # shares of the pixels, the same for any number of threads
-    ranges = max(1, min(-(-get_num_threads() // (splits * G)), T * depth // TAPS))      # and of the rows of gW
-    sums = np.zeros((splits, G, T * depth, wide), gy.dtype)
+    # shares of the pixels, the same for any number of threads; where sums fill the cache, tasks share the rows of gW instead
+    splits = 1 if T * depth * wide * gy.itemsize > NEAR else min(SPLITS, blocks)
+    ranges = max(1, min(-(-get_num_threads() // (splits * G)), T * depth // PACKED))    # and of the rows of gW
+    sums = np.zeros((splits, G, T * depth, wide + APART), gy.dtype)
     _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges), sums)
     gw = np.empty((groups, shape[0] // groups, shape[1], T), gy.dtype)
     unpack(sums, m, gw)
@@ -256,12 +259,12 @@ def _pack_taps(x, segments, step, shift, left, packed):
     flat, q, size = x.reshape(-1), 0, x.itemsize
     for s in range(segments.shape[0]):
         at, length = segments[s, 0] + shift, segments[s, 2]
-        if left >= TAPS:
-            _copy_taps(packed.ctypes.data + q * TAPS * size, x.ctypes.data + at * size, step, length, x)
+        if left >= PACKED:
+            _copy_taps(packed.ctypes.data + q * PACKED * size, x.ctypes.data + at * size, step, length, x)
         else:
             for p in range(length):
-                target, source = packed[(q + p) * TAPS:(q + p + 1) * TAPS], flat[at + p * step:][:left]
-                for i in range(TAPS):
+                target, source = packed[(q + p) * PACKED:(q + p + 1) * PACKED], flat[at + p * step:][:left]
+                for i in range(PACKED):
                     target[i] = source[min(i, left - 1)]
         q += length
 
@@ -272,26 +275,28 @@ def _correlate_block(x, segments, step, span, runs, block, table, sums):
     size, width = x.itemsize, VECTOR // x.itemsize
     shift, row0, row1 = span
     count, filters, taps = block
-    each, writes, whole = np.arange(TAPS), np.empty(TAPS, np.int64), np.array([[0, count, 0]])
-    a, pixels = (taps.ctypes.data, each.ctypes.data, TAPS), (whole.ctypes.data, 1)
+    each, writes, whole = np.arange(TAPS), np.empty(PACKED, np.int64), np.array([[0, count, 0]])
+    pixels = whole.ctypes.data, 1
     for run in range(runs.shape[0]):
         first = runs[run, 2]
-        for row in range(max(first, row0), min(first + runs[run, 1], row1), TAPS):
-            left = min(first + runs[run, 1], row1) - row
+        for row in range(max(first, row0), min(first + runs[run, 1], row1), PACKED):
+            left = min(first + runs[run, 1], row1, row + PACKED) - row
             _pack_taps(x, segments, step, shift + runs[run, 0] + row - first, left, taps)
-            for i in range(TAPS):
+            for i in range(PACKED):
                 writes[i] = (row + min(i, left - 1)) * sums.shape[1]
             for p in range(table.shape[0]):
                 first_filter, wide = table[p, 0] * width, table[p, 1] * width
                 b = filters.ctypes.data + first_filter * BLOCK * size
                 to = sums.ctypes.data + first_filter * size
-                c = (to, writes.ctypes.data, 0, to, 0, 0)
-                if table[p, 1] == 1:
-                    _taps_one(a, pixels, (b, wide), c, x)
-                elif table[p, 1] == 2:
-                    _taps_two(a, pixels, (b, wide), c, x)
-                else:
-                    _taps_three(a, pixels, (b, wide), c, x)
+                for some in range(0, left, TAPS):
+                    a = taps.ctypes.data + some * size, each.ctypes.data, PACKED
+                    c = (to, writes[some:].ctypes.data, 0, to, 0, 0)
+                    if table[p, 1] == 1:
+                        _taps_one(a, pixels, (b, wide), c, x)
+                    elif table[p, 1] == 2:
+                        _taps_two(a, pixels, (b, wide), c, x)
+                    else:
+                        _taps_three(a, pixels, (b, wide), c, x)
 
 
 @njit(cache=True)
@@ -309,7 +314,7 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
     for task in prange(splits * groups * ranges):
         split, g, part = task // (groups * ranges), task // ranges % groups, task % ranges
         segments = np.empty((BLOCK, 3), np.int64)
-        filters, taps = _aligned(BLOCK * wide, x), _aligned(BLOCK * TAPS, x)
+        filters, taps = _aligned(BLOCK * wide, x), _aligned(BLOCK * PACKED, x)
         block = 0
         for k in range(classes.table.shape[0]):
             pixels = images * classes.table[k, 1] * classes.table[k, 3]
