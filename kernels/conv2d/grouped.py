@@ -39,14 +39,14 @@ def fits(weight, groups):
             and weight.shape[0] % wide == 0)
 
 
-def forward(x, weight, bias, window, groups=1, relu=False):
+def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """See the room, and the module for the formula."""
     if not fits(weight, groups):
-        return implicit_gemm.forward(x, weight, bias, window, groups, relu)
-    x, out = layout.channels_last(x), window.output_size(*x.shape[2:])
-    y = layout.empty((len(x), len(weight), *out), x.dtype)
+        return implicit_gemm.forward(x, weight, bias, window, groups, relu, out)
+    x, size = layout.channels_last(x), window.output_size(*x.shape[2:])
+    y = layout.empty((len(x), len(weight), *size), x.dtype) if out is None else out
     bias = np.zeros(len(weight), x.dtype) if bias is None else np.ascontiguousarray(bias)
-    classes = forward_classes(window, x.shape[2:], 1, layout.pitch(x), out, layout.pitch(y))
+    classes = forward_classes(window, x.shape[2:], 1, layout.pitch(x), size, layout.pitch(y))
     sizes = weight.shape[1], int(relu), get_num_threads(), int(streaming.fits(layout.rows(y), VECTOR))
     _multiply(layout.rows(x), kept(_pack, weight, False), bias, classes, len(x), sizes, layout.rows(y))
     return y

@@ -40,14 +40,14 @@ _taps_one, _taps_two, _taps_three = (rows_tile(TAPS, vectors, VECTOR) for vector
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
 
-def forward(x, weight, bias, window, groups=1, relu=False):
+def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """y = X · W + bias; see the module. Shapes as in the room."""
-    x, out = layout.channels_last(x), window.output_size(*x.shape[2:])
-    y = layout.empty((x.shape[0], weight.shape[0], *out), x.dtype)
+    x, size = layout.channels_last(x), window.output_size(*x.shape[2:])
+    y = layout.empty((x.shape[0], weight.shape[0], *size), x.dtype) if out is None else out
     if not y.size:
         return y
     packed, columns, depth, G = kept(pack, weight, groups)
-    classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), out, layout.pitch(y))
+    classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), size, layout.pitch(y))
     _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
               (columns, depth, get_num_threads(), int(relu), _past(y, groups)), layout.rows(y))
     return y

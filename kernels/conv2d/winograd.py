@@ -104,12 +104,12 @@ def pays(x, weight, window, groups):
     return tiles >= 32 and saved > TRANSFORM * (3 if weight.flags.writeable else 1)
 
 
-def forward(x, weight, bias, window, groups=1, relu=False):
+def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """See the room, and the module for the formula."""
     if not fits(x, weight, window, groups):
-        return implicit_gemm.forward(x, weight, bias, window, groups, relu)
+        return implicit_gemm.forward(x, weight, bias, window, groups, relu, out)
     x = layout.channels_last(x)
-    y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype)
+    y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype) if out is None else out
     bias = np.zeros(len(weight), x.dtype) if bias is None else bias
     last = relu, streaming.fits(layout.rows(y), VECTOR)
     _convolve(x, kept(_filters, weight, False), bias, (window.top, window.left), last, y)
