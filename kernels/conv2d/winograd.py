@@ -30,7 +30,7 @@ from numba import get_num_threads, njit, prange
 from kernels import layout, streaming
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.implicit_gemm import _aligned, _height, _tile, sum_rows
-from kernels.conv2d.packing import kept, pack, panels, unpack
+from kernels.conv2d.packing import ROWS, kept, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, tile_transform
 from kernels.streaming import finish
 
@@ -44,6 +44,7 @@ CHUNK = 64              # channels to a task of the weight gradient
 TASKS = 64              # shares of a block of tiles that may be transformed side by side
 SPLITS = 4             # shares of all tiles that have sums of their own, at the most
 TRANSFORM = 2000        # multiplications, for each pair of channel and filter, that one pass over the transformed filters costs
+HIGHEST = max(ROWS.values())     # rows of the highest tile
 APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
 
 
@@ -181,13 +182,14 @@ def _patch(matrix, grid, tile, side, before, size, outside, addresses):
     top, left = i * OUT - before[0], j * OUT - before[1]
     start = matrix.ctypes.data + ((n * H + top) * W + left) * pitch
     if top >= 0 and left >= 0 and top + side <= H and left + side <= W:
-        for k in range(side * side):
-            addresses[k] = start + (k // side * W + k % side) * pitch
+        for h in range(side):
+            for w in range(side):
+                addresses[h * side + w] = start + (h * W + w) * pitch
         return
-    for k in range(side * side):
-        h, w = top + k // side, left + k % side
-        inside = 0 <= h < H and 0 <= w < W
-        addresses[k] = start + (k // side * W + k % side) * pitch if inside else outside
+    for h in range(side):
+        for w in range(side):
+            inside = 0 <= top + h < H and 0 <= left + w < W
+            addresses[h * side + w] = start + (h * W + w) * pitch if inside else outside
 
 
 @njit(cache=True)
@@ -204,11 +206,13 @@ def _convolve_tiles(x, filters, table, bias, C, grid, y):
     size, width, K = x.itemsize, VECTOR // x.itemsize, bias.size
     for worker in prange(workers):
         seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
-        nothing, nowhere = _aligned(C, x), _aligned(K, x)
+        nothing, nowhere, run = _aligned(C, x), _aligned(K, x), np.array([[0, C, 0]])
         nothing[:] = 0
         V, M = _aligned(POINTS * (most * C + APART), x), _aligned(POINTS * (most * K + APART), x)
+        places = np.empty((2, most + HIGHEST), np.int64)
         for t0 in range(worker * most, tiles, workers * most):
             count = min(most, tiles - t0)
+            _places(0, count, (C, K), places)
             for t in range(count):
                 _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
                 _spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
@@ -216,8 +220,8 @@ def _convolve_tiles(x, filters, table, bias, C, grid, y):
             for point in range(POINTS):
                 for p in range(table.shape[0]):
                     start, step = _panel(table, p, width, C)
-                    _multiply_point(V[point * (most * C + APART):], filters[start + point * step:], table[p, 1], count, C, K,
-                                    M[point * (most * K + APART) + table[p, 0] * width:])
+                    _multiply_point(V[point * (most * C + APART):], filters[start + point * step:], table[p, 1], count, run,
+                                    places, M[point * (most * K + APART) + table[p, 0] * width:])
             for t in range(count):
                 _spread(M.ctypes.data + t * K * size, (most * K + APART) * size, points)
                 _patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data, results)
@@ -226,15 +230,20 @@ def _convolve_tiles(x, filters, table, bias, C, grid, y):
 
 
 @njit(cache=True)
-def _multiply_point(V, filters, vectors, count, C, K, M):
+def _places(first, last, steps, places):
+    """places (2, ·): where each of some rows is read and where it goes, behind the last row that one again."""
+    for i in range(last - first + HIGHEST):
+        row = min(first + i, last - 1)
+        places[0, i], places[1, i] = row * steps[0], row * steps[1]
+
+
+@njit(cache=True)
+def _multiply_point(V, filters, vectors, count, run, places, M):
     """M[t, k] = Σ_c V[t, c] · filters[c, k] for one panel of filters"""
-    height, wide = _height(vectors), vectors * VECTOR // V.itemsize
-    reads, writes, run = np.empty(height, np.int64), np.empty(height, np.int64), np.array([[0, C, 0]])
-    for t in range(0, count, height):
-        for i in range(height):             # behind the last tile the last one again
-            reads[i], writes[i] = min(t + i, count - 1) * C, min(t + i, count - 1) * K
-        _tile(vectors, (V.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1), (filters.ctypes.data, wide),
-              (M.ctypes.data, writes.ctypes.data, 0, 0, 0, 0), V)
+    b = filters.ctypes.data, vectors * VECTOR // V.itemsize
+    for t in range(0, count, _height(vectors)):
+        _tile(vectors, (V.ctypes.data, places[0, t:].ctypes.data, 1), (run.ctypes.data, 1), b,
+              (M.ctypes.data, places[1, t:].ctypes.data, 0, 0, 0, 0), V)
 
 
 def _weight_gradient(gy, x, window):
@@ -262,11 +271,13 @@ def _correlate_shares(x, gy, sizes, grid, table, sums):
     for share in prange(shares):
         V, D = _aligned(POINTS * (most * (C + APART) + APART), x), _aligned(POINTS * (most * (K + APART) + APART), x)
         V, D = V.reshape(POINTS, V.size // POINTS), D.reshape(POINTS, D.size // POINTS)
+        places = np.empty((2, C + HIGHEST), np.int64)
+        _places(0, C, (1, K), places)
         first, last = tiles * share // shares, tiles * (share + 1) // shares
         for t0 in range(first, last, most):
             _transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), 0), V, D)
             for point in range(POINTS):
-                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), sums[share, point])
+                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), places, sums[share, point])
 
 
 def _correlate_blocks(x, gy, sizes, grid, table, sums):
@@ -313,25 +324,22 @@ def _correlate_block(V, D, table, sizes, sums):
     parts = (C + CHUNK - 1) // CHUNK
     for task in prange(POINTS * parts):
         point, c0 = task // parts, task % parts * CHUNK
-        _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), sums[point])
+        places = np.empty((2, CHUNK + HIGHEST), np.int64)
+        _places(c0, min(C, c0 + CHUNK), (1, K), places)
+        _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), places, sums[point])
 
 
 @njit(cache=True)
-def _correlate_point(V, D, table, sizes, sums):
+def _correlate_point(V, D, table, sizes, places, sums):
     """sums[c, k] += Σ_t V[t, c] · D[t, k] for the channels c0 <= c < c1"""
     C, K, count, c0, c1 = sizes
     run = np.array([[0, count, 0]])
     for p in range(table.shape[0]):
         first, vectors = table[p]
-        height = _height(vectors)
-        reads, writes = np.empty(height, np.int64), np.empty(height, np.int64)
-        to = sums.ctypes.data + first * VECTOR
-        for c in range(c0, c1, height):
-            for i in range(height):         # behind the last channel the last one again
-                reads[i] = min(c + i, c1 - 1)
-                writes[i] = reads[i] * K
-            _tile(vectors, (V.ctypes.data, reads.ctypes.data, C + APART), (run.ctypes.data, 1),
-                  (D.ctypes.data + first * VECTOR, K + APART), (to, writes.ctypes.data, 0, to, 0, 0), V)
+        b, to = (D.ctypes.data + first * VECTOR, K + APART), sums.ctypes.data + first * VECTOR
+        for c in range(0, c1 - c0, _height(vectors)):
+            _tile(vectors, (V.ctypes.data, places[0, c:].ctypes.data, C + APART), (run.ctypes.data, 1), b,
+                  (to, places[1, c:].ctypes.data, 0, to, 0, 0), V)
 
 
 @njit(cache=True, parallel=True)
