@@ -32,7 +32,7 @@ from kernels.conv2d import implicit_gemm
 from kernels.conv2d.implicit_gemm import _aligned, _height, _tile, sum_rows
 from kernels.conv2d.packing import ROWS, kept, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, tile_transform
-from kernels.streaming import finish
+from kernels.streaming import fetch, finish
 
 ANY_ORDER = True        # arrays are put in channels-last order here
 VECTOR = registers()[0]
@@ -45,6 +45,7 @@ TASKS = 64              # shares of a block of tiles that may be transformed sid
 SPLITS = 4             # shares of all tiles that have sums of their own, at the most
 TRANSFORM = 2000        # multiplications, for each pair of channel and filter, that one pass over the transformed filters costs
 HIGHEST = max(ROWS.values())     # rows of the highest tile
+FEW = 128               # bytes of a pixel so small that transforming it takes less time than waiting for it
 APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
 
 
@@ -173,7 +174,7 @@ def _panel(table, p, width, depth):
     return POINTS * (table[p, 0] * width * depth + p * APART), table[p, 1] * width * depth + APART
 
 
-@njit(cache=True)
+@njit(inline="always")
 def _patch(matrix, grid, tile, side, before, size, outside, addresses):
     """The addresses of the side x side pixels that belong to a tile; `outside` for those that are not in the image."""
     rows, columns = grid[0], grid[1]
@@ -185,14 +186,21 @@ def _patch(matrix, grid, tile, side, before, size, outside, addresses):
         for h in range(side):
             for w in range(side):
                 addresses[h * side + w] = start + (h * W + w) * pitch
-        return
-    for h in range(side):
-        for w in range(side):
-            inside = 0 <= top + h < H and 0 <= left + w < W
-            addresses[h * side + w] = start + (h * W + w) * pitch if inside else outside
+    else:
+        for h in range(side):
+            for w in range(side):
+                inside = 0 <= top + h < H and 0 <= left + w < W
+                addresses[h * side + w] = start + (h * W + w) * pitch if inside else outside
 
 
-@njit(cache=True)
+@njit(inline="always")
+def _fetch_tile(addresses, side, channels, like):
+    """Ask for the pixels of the tile that comes four tiles later, in a row of tiles."""
+    for k in range(side // 2 - 1, side * side, side):
+        fetch(addresses[k] + 4 * OUT * channels * like.itemsize, OUT * channels, like)
+
+
+@njit(inline="always")
 def _spread(base, step, addresses):
     """addresses[point] = base + point · step"""
     for point in range(addresses.size):
@@ -215,6 +223,8 @@ def _convolve_tiles(x, filters, table, bias, C, grid, y):
             _places(0, count, (C, K), places)
             for t in range(count):
                 _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
+                if C * size <= FEW:
+                    _fetch_tile(seen, IN, C, x)
                 _spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
                 _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0), x)
             for point in range(POINTS):
@@ -311,9 +321,13 @@ def _transform_tiles(x, gy, channels, grid, block, V, D):
     nothing[:] = 0
     for t in range(count):
         _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
+        if C * size <= FEW:
+            _fetch_tile(seen, IN, C, x)
         _spread(V.ctypes.data + (to + t) * (C + APART) * size, v_step, points)
         _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0), x)
         _patch(gy, grid, t0 + t, OUT, (0, 0), grid[4:6], nothing.ctypes.data, results)
+        if K * size <= FEW:
+            _fetch_tile(results, OUT, K, x)
         _spread(D.ctypes.data + (to + t) * (K + APART) * size, d_step, points)
         _result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0, 0), x)
 
