@@ -7,6 +7,7 @@ the C inputs. Source: LeCun et al. 1998, section II.A; groups: Krizhevsky et al.
 """
 
 from kernels import layout
+from kernels.activation import accumulate
 from kernels.concat import copy_into
 from kernels.dispatch import Room, expect_rank, expect_shape
 from kernels.errors import ShapeError
@@ -38,17 +39,32 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     expect_shape("conv2d: out", out, (x.shape[0], weight.shape[0], *window.output_size(*x.shape[2:])))
     if out is None:
         return room.call("forward", x, weight, bias, window, groups, bool(relu))
-    if x.device == "cpu" and room.pinned() not in ("reference", "im2col"):
+    if _in_place(x):
         return room.call("forward", x, weight, bias, window, groups, bool(relu), out)
     copy_into(out, room.call("forward", x, weight, bias, window, groups, bool(relu)))
     return out
 
 
-def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
-    """(gx, gweight, gbias) for the upstream gradient gy (N, K, OH, OW); None where `needs` says False."""
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
+    """(gx, gweight, gbias) for the upstream gradient gy (N, K, OH, OW); None where `needs` says False.
+
+    onto: an array of x's shape that gx is added to, and which is returned in its place.
+    """
     _check(x, weight, window, groups)
     expect_shape("conv2d: gy", gy, (x.shape[0], weight.shape[0], *window.output_size(*x.shape[2:])))
-    return room.call("backward", gy, x, weight, window, groups, needs)
+    expect_shape("conv2d: onto", onto, x.shape)
+    if onto is None or not needs[0]:
+        return room.call("backward", gy, x, weight, window, groups, needs)
+    if _in_place(x) and layout.pitch(onto) is not None:
+        return room.call("backward", gy, x, weight, window, groups, needs, onto)
+    gx, gweight, gbias = room.call("backward", gy, x, weight, window, groups, needs)
+    accumulate(onto, gx)
+    return onto, gweight, gbias
+
+
+def _in_place(x):
+    """Whether the rung in use writes its results into arrays that it is given."""
+    return x.device == "cpu" and room.pinned() not in ("reference", "im2col")
 
 
 def _check(x, weight, window, groups):

@@ -15,6 +15,7 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from kernels import layout, streaming
+from kernels.activation import accumulate
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.classes import forward_classes, gradient_classes
 from kernels.conv2d.implicit_gemm import _block_size, _place, _segments, sum_rows
@@ -52,16 +53,19 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     return y
 
 
-def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
     """See the room, and the module for the formulas."""
     if not fits(weight, groups):
-        return implicit_gemm.backward(gy, x, weight, window, groups, needs)
+        return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
     x, gy, gx, gw = layout.channels_last(x), layout.channels_last(gy), None, None
     if needs[0] and x.size:
         gx = layout.empty(x.shape, x.dtype)
         classes = gradient_classes(window, gy.shape[2:], 1, layout.pitch(gy), x.shape[2:], layout.pitch(gx))
         _multiply(layout.rows(gy), _pack(weight, True), np.zeros(x.shape[1], x.dtype), classes, len(gy),
                   (weight.shape[1], 0, get_num_threads(), 0), layout.rows(gx))
+        if onto is not None:
+            accumulate(onto, gx)
+            gx = onto
     if needs[1]:
         gw = _weight_gradient(gy, x, weight, window)
     return gx if gx is not None or not needs[0] else np.zeros(x.shape, x.dtype), gw, sum_rows(gy) if needs[2] else None

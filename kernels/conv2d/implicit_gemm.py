@@ -49,26 +49,26 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     packed, columns, depth, G = kept(pack, weight, groups)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), size, layout.pitch(y))
     _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
-              (columns, depth, get_num_threads(), int(relu), _past(y, groups)), layout.rows(y))
+              (columns, depth, get_num_threads(), int(relu), _past(y, groups), False), layout.rows(y))
     return y
 
 
-def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
     """(gx, gW, gbias); see the module. Shapes as in the room."""
     x, gy = layout.channels_last(x), layout.channels_last(gy)
-    return (_input_gradient(gy, x.shape, weight, window, groups) if needs[0] else None,
+    return (_input_gradient(gy, x.shape, weight, window, groups, onto) if needs[0] else None,
             _weight_gradient(gy, x, weight.shape, window, groups) if needs[1] else None,
             sum_rows(gy) if needs[2] else None)
 
 
-def _input_gradient(gy, shape, weight, window, groups):
-    gx = layout.empty(shape, gy.dtype)
+def _input_gradient(gy, shape, weight, window, groups, onto=None):
+    gx = layout.empty(shape, gy.dtype) if onto is None else onto
     if not gx.size:
         return gx
     packed, columns, depth, G = pack(weight, groups, transposed=True)
     classes = gradient_classes(window, gy.shape[2:], depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
     _multiply(layout.rows(gy), packed, _starts(None, G, columns, gy.dtype), panels(columns, gy.dtype), classes, len(gy),
-              (columns, depth, get_num_threads(), 0, 0), layout.rows(gx))
+              (columns, depth, get_num_threads(), 0, 0, onto is not None), layout.rows(gx))
     return gx
 
 
@@ -126,7 +126,7 @@ def _place(classes, k, first, count, places):
 def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
     """One block of pixels against one panel of filters of one group."""
     first, vectors = panel
-    columns, shift, to, relu, past = sizes      # filters of the group, where its channels and its results begin
+    columns, shift, to, relu, past, adds = sizes        # filters of the group, where its channels and its results begin
     size, width, height = y.itemsize, VECTOR // y.itemsize, _height(vectors)
     a, c = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size
     start_at, left = start.ctypes.data + first * width * size, columns - first * width
@@ -135,14 +135,14 @@ def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
         reads, writes = places[0, q:].ctypes.data, places[1, q:].ctypes.data
         if left >= vectors * width:
             _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width),
-                  (c, writes, start_at, 0, relu, past), y)
+                  (c, writes, start_at, c if adds else 0, relu, past), y)
             continue
         _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width),
               (spare.ctypes.data, steps.ctypes.data, start_at, 0, relu, 0), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
             for k in range(left):
-                row[k] = spare[i * vectors * width + k]
+                row[k] = spare[i * vectors * width + k] + (row[k] if adds else 0)
 
 
 @njit(cache=True)
@@ -160,7 +160,7 @@ def _block_size(x, classes, images, workers):
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
-    columns, depth, workers, relu, past = sizes
+    columns, depth, workers, relu, past, adds = sizes
     groups, block_size = packed.shape[0], _block_size(x, classes, images, workers)
     firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
     for k in range(classes.table.shape[0]):
@@ -180,11 +180,13 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
                 count = min(block_size, images * classes.table[k, 1] * classes.table[k, 3] - first)
                 _place(classes, k, first, count, places)
                 runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
+                if adds and runs.shape[0] == 0:         # nothing to add
+                    continue
                 for g in range(groups):
                     for p in range(p0, min(table.shape[0], p0 + near)):
                         some = packed[g, table[p, 0] * taps:]
                         _block(x, some, starts[g], (table[p, 0], table[p, 1]), places, count, runs,
-                               (columns, g * depth, g * columns, relu, past), y, spare)
+                               (columns, g * depth, g * columns, relu, past, adds), y, spare)
         finish()
 
 

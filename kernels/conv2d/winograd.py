@@ -113,20 +113,20 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     x = layout.channels_last(x)
     y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype) if out is None else out
     bias = np.zeros(len(weight), x.dtype) if bias is None else bias
-    last = relu, streaming.fits(layout.rows(y), VECTOR)
+    last = relu, streaming.fits(layout.rows(y), VECTOR), False
     _convolve(x, kept(_filters, weight, False), bias, (window.top, window.left), last, y)
     return y
 
 
-def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
     """See the room, and the module for the formulas."""
     if not fits(x, weight, window, groups):
-        return implicit_gemm.backward(gy, x, weight, window, groups, needs)
+        return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
     x, gy, gx = layout.channels_last(x), layout.channels_last(gy), None
     if needs[0]:
-        gx = layout.empty(x.shape, x.dtype)
+        gx = layout.empty(x.shape, x.dtype) if onto is None else onto
         before, nothing = (2 - window.top, 2 - window.left), np.zeros(x.shape[1], x.dtype)
-        _convolve(gy, _filters(weight, True), nothing, before, (False, False), gx)
+        _convolve(gy, _filters(weight, True), nothing, before, (False, False, onto is not None), gx)
     return gx, _weight_gradient(gy, x, window) if needs[1] else None, sum_rows(gy) if needs[2] else None
 
 
@@ -141,7 +141,10 @@ def _filters(weight, transposed):
 
 
 def _convolve(x, filters, bias, before, last, y):
-    """All tiles of y: x (N, C, H, W) -> y (N, K, OH, OW), `before` the padding at the top and the left, last = (relu, past)."""
+    """All tiles of y: x (N, C, H, W) -> y (N, K, OH, OW), `before` the padding at the top and the left.
+
+    last = (relu, past, adds), as in tile_transform.
+    """
     N, C, H, W = x.shape
     rows, columns = -(-y.shape[2] // OUT), -(-y.shape[3] // OUT)
     tiles, workers = N * rows * columns, get_num_threads()
@@ -165,7 +168,7 @@ def _transform_filters(packed, table, depth, turned, filters):
             tap = 8 - t if turned else t
             source[t] = packed.ctypes.data + (first * 9 * depth + (tap * depth + d) * wide) * size
         _spread(filters.ctypes.data + (start + d * wide) * size, step * size, to)
-        _filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0, 0), packed)
+        _filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0, 0, 0), packed)
 
 
 @njit(cache=True)
@@ -216,6 +219,8 @@ def _convolve_tiles(x, filters, table, bias, C, grid, y):
         seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
         nothing, nowhere, run = _aligned(C, x), _aligned(K, x), np.array([[0, C, 0]])
         nothing[:] = 0
+        nowhere[:] = 0
+        last = bias.ctypes.data, grid[10], grid[11], grid[12]
         V, M = _aligned(POINTS * (most * C + APART), x), _aligned(POINTS * (most * K + APART), x)
         places = np.empty((2, most + HIGHEST), np.int64)
         for t0 in range(worker * most, tiles, workers * most):
@@ -226,7 +231,7 @@ def _convolve_tiles(x, filters, table, bias, C, grid, y):
                 if C * size <= FEW:
                     _fetch_tile(seen, IN, C, x)
                 _spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
-                _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0), x)
+                _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0, 0), x)
             for point in range(POINTS):
                 for p in range(table.shape[0]):
                     start, step = _panel(table, p, width, C)
@@ -235,7 +240,7 @@ def _convolve_tiles(x, filters, table, bias, C, grid, y):
             for t in range(count):
                 _spread(M.ctypes.data + t * K * size, (most * K + APART) * size, points)
                 _patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data, results)
-                _output(points.ctypes.data, results.ctypes.data, K // width, (bias.ctypes.data, grid[10], grid[11]), x)
+                _output(points.ctypes.data, results.ctypes.data, K // width, last, x)
         finish()
 
 
@@ -324,12 +329,12 @@ def _transform_tiles(x, gy, channels, grid, block, V, D):
         if C * size <= FEW:
             _fetch_tile(seen, IN, C, x)
         _spread(V.ctypes.data + (to + t) * (C + APART) * size, v_step, points)
-        _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0), x)
+        _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0, 0), x)
         _patch(gy, grid, t0 + t, OUT, (0, 0), grid[4:6], nothing.ctypes.data, results)
         if K * size <= FEW:
             _fetch_tile(results, OUT, K, x)
         _spread(D.ctypes.data + (to + t) * (K + APART) * size, d_step, points)
-        _result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0, 0), x)
+        _result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0, 0, 0), x)
 
 
 @njit(cache=True, parallel=True)
@@ -370,4 +375,4 @@ def _transform_gradient(sums, C, taps):
                     total[k] += part[k]
         _spread(sums.ctypes.data + c * K * size, step, source)
         _spread(taps.ctypes.data + c * K * size, C * K * size, to)
-        _filter_gradient(source.ctypes.data, to.ctypes.data, K // width, (0, 0, 0), sums)
+        _filter_gradient(source.ctypes.data, to.ctypes.data, K // width, (0, 0, 0, 0), sums)

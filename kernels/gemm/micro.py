@@ -193,8 +193,9 @@ def tile_transform(side, function, vector_bytes):
 
     function: F as a Python function of `side` values that gives a list, written with +, - and * by numbers; it is applied to
     the columns and then to the rows. source and target are addresses of int64 addresses, one for each vector of the square,
-    row by row; then the same for the next vector behind each, `vectors` times. last = (start, relu, past): `start` is an
-    address of values that are added, 0 for none; with relu what is below 0 becomes 0; with past stores go past the caches.
+    row by row; then the same for the next vector behind each, `vectors` times. last = (start, relu, past, adds): `start`
+    is an address of values that are added, 0 for none; with relu what is below 0 becomes 0; with past stores go past the
+    caches; with adds the results are added to what is at the target.
     """
     @intrinsic
     def transform(typing_context, source, target, vectors, last, like):
@@ -338,7 +339,7 @@ class _Tile:
                 value = builder.load(total)
                 builder.store(builder.select(builder.fcmp_ordered("<", value, zero), zero, value), total)
 
-    def transform(self, source, target, vectors, side, function, start, relu, past):
+    def transform(self, source, target, vectors, side, function, start, relu, past, adds):
         """See tile_transform."""
         builder, i64 = self.builder, ir.IntType(64)
         zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
@@ -357,7 +358,11 @@ class _Tile:
             results = [builder.fadd(value.value, builder.load(begin)) for row in rows for value in row]
             results = [builder.select(builder.fcmp_ordered("<", result, least), least, result) for result in results]
             self.targets = [[vector(entry(target, k)) for k in range(len(results))]]
-            self.end([[cgutils.alloca_once_value(builder, result) for result in results]], past)
+            sums = [[cgutils.alloca_once_value(builder, result) for result in results]]
+            with builder.if_then(builder.icmp_signed("!=", adds, adds.type(0))):
+                for total, place in zip(sums[0], self.targets[0]):
+                    builder.store(builder.fadd(self.load(place), builder.load(total)), total)
+            self.end(sums, past)
 
     def begin_from(self, start):
         """Registers for the tile, each row with the values at the address `start`, or zeros if that is 0."""

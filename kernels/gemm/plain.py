@@ -99,13 +99,14 @@ def square_transpose(vector_bytes):
 def tile_transform(side, function, vector_bytes):
     """See kernels.gemm.micro."""
     def transform(source, target, vectors, last, like):
-        count, (start, relu, _) = vectors * vector_bytes // like.itemsize, last
+        count, (start, relu, _, adds) = vectors * vector_bytes // like.itemsize, last
         d = np.array([view(at, count, like.dtype) for at in view(source, side * side, np.int64)]).reshape(side, side, count)
         rows = np.array(function(np.array(function(d)).swapaxes(0, 1))).swapaxes(0, 1)     # columns, then rows
         rows = rows + (view(start, count, like.dtype) if start else 0)
         results = (np.maximum(rows, 0) if relu else rows).astype(like.dtype).reshape(-1, count)
         for row, at in zip(results, view(target, len(results), np.int64)):
-            view(at, count, like.dtype)[:] = row
+            place = view(at, count, like.dtype)
+            place[:] = place + row if adds else row
     return transform
 
 

@@ -17,6 +17,7 @@ class Conv2d(Op):
     """
 
     makes_gradients = "new"
+    adds_gradients = True
 
     def __init__(self, window, groups, buffer=None):
         self.window, self.groups, self.buffer = window, groups, buffer
@@ -34,7 +35,7 @@ class Conv2d(Op):
 
     def backward(self, gy):
         needs = (*self.needs, False)[:3]
-        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs)[:len(self.needs)]
+        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs, self.onto)[:len(self.needs)]
 
     def macs(self, output_shape, x_shape, weight_shape, bias_shape=None):
         return math.prod(output_shape) * math.prod(weight_shape[1:])
