@@ -202,7 +202,7 @@ def _weight_gradient(gy, x, shape, window, groups):
     # shares of the pixels, the same for any number of threads; where sums fill the cache, tasks share the rows of gW instead
     splits = 1 if T * depth * wide * gy.itemsize > NEAR else min(SPLITS, blocks)
     ranges = max(1, min(-(-get_num_threads() // (splits * G)), T * depth // PACKED))    # and of the rows of gW
-    sums = np.zeros((splits, G, T * depth, wide + APART), gy.dtype)
+    sums = np.zeros((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
     _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges), sums)
     gw = np.empty((groups, shape[0] // groups, shape[1], T), gy.dtype)
     unpack(sums, m, gw)
@@ -257,17 +257,17 @@ def _pack_filters(gy, segments, step, to, columns, table, packed):
 
 @njit(cache=True)
 def _pack_taps(x, segments, step, shift, left, packed):
-    """packed[q, i] = value `shift` + i behind where pixel q starts, behind the last of `left` values that one again."""
+    """packed[q, i] = value `shift` + i behind where pixel q starts, behind the last of `left` values anything."""
     flat, q, size = x.reshape(-1), 0, x.itemsize
     for s in range(segments.shape[0]):
         at, length = segments[s, 0] + shift, segments[s, 2]
-        if left >= PACKED:
+        if left >= PACKED or at + (length - 1) * step + PACKED <= flat.size:
             _copy_taps(packed.ctypes.data + q * PACKED * size, x.ctypes.data + at * size, step, length, x)
         else:
             for p in range(length):
                 target, source = packed[(q + p) * PACKED:(q + p + 1) * PACKED], flat[at + p * step:][:left]
-                for i in range(PACKED):
-                    target[i] = source[min(i, left - 1)]
+                for i in range(left):
+                    target[i] = source[i]
         q += length
 
 
@@ -285,7 +285,7 @@ def _correlate_block(x, segments, step, span, runs, block, table, sums):
             left = min(first + runs[run, 1], row1, row + PACKED) - row
             _pack_taps(x, segments, step, shift + runs[run, 0] + row - first, left, taps)
             for i in range(PACKED):
-                writes[i] = (row + min(i, left - 1)) * sums.shape[1]
+                writes[i] = (row + i if i < left else sums.shape[0] - 1) * sums.shape[1]
             for p in range(table.shape[0]):
                 first_filter, wide = table[p, 0] * width, table[p, 1] * width
                 b = filters.ctypes.data + first_filter * BLOCK * size
@@ -313,6 +313,7 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
     """A task is some rows of gW of one group over every splits-th block of pixels, in order."""
     columns, depth, ranges = sizes
     splits, groups, rows, wide = sums.shape
+    rows -= 1
     for task in prange(splits * groups * ranges):
         split, g, part = task // (groups * ranges), task // ranges % groups, task % ranges
         segments = np.empty((BLOCK, 3), np.int64)
