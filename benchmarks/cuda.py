@@ -4,9 +4,9 @@
 
 What is timed runs between two events of its stream, after a kernel that writes more than the second-level cache holds: operands
 come from memory, and the host launches ahead of the device. What a launch costs is measured apart, on a kernel that does
-nothing: time on the device and on the host. The limits are the device's own, measured here: copying
-a large array, and multiply-adds in registers. PyTorch is timed in float32 twice, with TF32 off, which is the same arithmetic,
-and with TF32 on, which is not; every figure names which.
+nothing: time on the device and on the host. The limits are the device's own, measured here: copying a large array, by the
+driver or by our kernel, whichever is faster, and multiply-adds in registers. PyTorch is timed in float32 twice, with TF32 off,
+which is the same arithmetic, and with TF32 on, which is not; every figure names which.
 """
 
 import contextlib
@@ -76,11 +76,20 @@ def limits(runs=LEAST_RUNS):
     source, target = (DeviceArray((LIMIT,), np.float32) for _ in range(2))
     fill(source, 1)
     out = DeviceArray((BLOCKS * THREADS,), np.float32)
-    copy = min(times_of(clock, lambda: None, lambda _: target.__setitem__(..., source), runs))
+    copy = min(time for run in (_driver_copy, _own_copy)
+               for time in times_of(clock, lambda: None, lambda _, run=run: run(target, source), runs))
     fma = min(times_of(clock, lambda: None, lambda _: launch(_multiply_adds, BLOCKS, THREADS, out, numbers), runs))
     nothing = times_of(clock, lambda: None, lambda _: launch(_nothing, 1, THREADS, out), runs)
     return {"copy": 2 * source.nbytes / max(copy, 1e-9), "fma": 2 * CHAINS * ROUNDS * out.size / max(fma, 1e-9),
             "launch_device": sorted(nothing)[runs // 2], "launch_host": _host_seconds(out, runs)}
+
+
+def _driver_copy(target, source):
+    target.flat.copy_to_device(source.flat, stream=shim.stream())
+
+
+def _own_copy(target, source):
+    target[...] = source
 
 
 def _host_seconds(out, runs):
@@ -141,7 +150,9 @@ def time_layer(layer, chosen, runs, torch=None):
     theirs = {}
     if torch:
         from benchmarks import torch_layers
-        theirs = torch_layers.LAYERS[layer["op"]](layer, [torch.from_numpy(a).cuda() for a in arrays])
+        there = [torch.from_numpy(a).cuda() for a in arrays]
+        theirs = (torch_layers.sgd(layer, there, fused=True) if layer["op"] == "sgd" else
+                  torch_layers.LAYERS[layer["op"]](layer, there))
     rows, size = {}, 0
     for key in shapes.passes(layer["op"]):
         if chosen and key not in chosen:
@@ -149,9 +160,10 @@ def time_layer(layer, chosen, runs, torch=None):
         before, run = ours[key]
         result = run(before())
         size = size or host._first(result).size
+        if torch:                   # at once: an update's result moves on with every run
+            _compare(layer, key, result, theirs[key])
         contenders = {"minicnn": summary(times_of(Clock(), before, run, runs))}
         if torch:
-            _compare(layer, key, result, theirs[key])
             for on in (False, True):
                 with tf32(on):
                     contenders[f"torch TF32 {'on' if on else 'off'}"] = summary(times_of(TorchClock(), *theirs[key], runs))

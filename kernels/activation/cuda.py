@@ -1,21 +1,22 @@
-"""The rectifier on a GPU: one thread an element, nothing else to it."""
+"""The rectifier on a GPU: each thread loads some elements, computes, stores them. Nothing else to it."""
 
 import numpy as np
 
-from kernels.device.shim import cuda, kernel, launch_flat
+from kernels.device.launching import first_item, load, store
+from kernels.device.shim import ITEMS, cuda, kernel, launch_items
 
 
 def relu_forward(x):
     """See the room."""
     y = np.empty_like(x)
-    launch_flat(_relu, x.size, x, y, x.size)
+    launch_items(_relu, x.size, x, y, x.size)
     return y
 
 
 def relu_backward(gy, y):
     """See the room."""
     gx = np.empty_like(gy)
-    launch_flat(_relu_backward, y.size, gy, y, gx, y.size)
+    launch_items(_relu_backward, y.size, gy, y, gx, y.size)
     return gx
 
 
@@ -31,13 +32,18 @@ def accumulate(a, b):
 
 @kernel
 def _relu(x, y, count):
-    i = cuda.grid(1)
-    if i < count:
-        y[i] = x.dtype.type(0) if x[i] < 0 else x[i]
+    own, first = cuda.local.array(ITEMS, x.dtype), first_item()
+    load(x, first, count, own)
+    for k in range(ITEMS):
+        own[k] = x.dtype.type(0) if own[k] < 0 else own[k]
+    store(own, first, count, y)
 
 
 @kernel
 def _relu_backward(gy, y, gx, count):
-    i = cuda.grid(1)
-    if i < count:
-        gx[i] = gy.dtype.type(0) if y[i] <= 0 else gy[i]
+    own, above, first = cuda.local.array(ITEMS, gy.dtype), cuda.local.array(ITEMS, y.dtype), first_item()
+    load(gy, first, count, own)
+    load(y, first, count, above)
+    for k in range(ITEMS):
+        own[k] = gy.dtype.type(0) if above[k] <= 0 else own[k]
+    store(own, first, count, gx)

@@ -8,6 +8,7 @@ are constants. Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.
 
 import numpy as np
 
+from kernels import device
 from kernels.dispatch import Room, by_order, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
@@ -48,6 +49,15 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
     for name, array in (("gy", gy), ("y", y)):
         expect_shape(f"batch_norm: {name}", array, x.shape)
     return room.call("add_relu_backward", gy, y, x, mean, var, weight, eps, bool(batch_statistics))
+
+
+def move_running(running_mean, running_var, mean, var, momentum, count):
+    """running = (1 - momentum)·running + momentum·batch, in place, all (C,); var, which is biased, times count/(count - 1) for
+    the `count` > 1 values that it is of."""
+    if device.place("batch_norm.move_running", (running_mean, running_var, mean, var)) == "cuda":
+        device.call_room("batch_norm", "move_running", (running_mean, running_var, mean, var, momentum, count))
+    else:
+        room.rung("reference").move_running(running_mean, running_var, mean, var, momentum, count)
 
 
 def _check(x, mean, var, weight, bias, optional=False):

@@ -2,8 +2,9 @@
 
 On the CPU one thread takes a channel. Here a channel is cut into chunks for many blocks, or 64 channels would keep 64 of the
 GPU's processors busy and no more; each block adds up its chunk in a tree, and a second kernel adds the chunks in order. The
-sums are those of cpu.py: of x minus the channel's first value, so that a large mean does not cancel the variance away, and in
-float64. The two passes that write go pixel by pixel, one thread each.
+sums are those of cpu.py, of x minus the channel's first value, so that a large mean does not cancel the variance away: RUN
+values of a thread in x's own type, and all that in float64 (kernels/device/sums.py). The two passes that write take one pixel
+of ITEMS images a thread: the same channel, so that its root and quotient are computed once.
 """
 
 import math
@@ -11,9 +12,9 @@ import math
 import numpy as np
 
 from kernels.device.array import DeviceArray
-from kernels.device.launching import block_sum, split
-from kernels.device.shim import THREADS, cuda, device_function, kernel, launch, launch_flat, launch_planes
-from kernels.device.sums import cut
+from kernels.device.launching import at, block_sum, load_images, plane_and_pixel, split, store_images
+from kernels.device.shim import ITEMS, THREADS, cuda, device_function, kernel, launch, launch_flat, launch_planes
+from kernels.device.sums import RUN, cut, further
 
 
 def statistics(x):
@@ -31,8 +32,8 @@ def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     """See the room."""
     N, C, P = _flat(x)
     y = np.empty_like(x)
-    launch_planes(_normalize, N * C, P, x, (mean, var, weight, bias), x.dtype.type(eps), x if add is None else add,
-                  (add is not None, relu), y, (N * C, C, P))
+    launch_planes(_normalize, C, P, x, (mean, var, weight, bias), x.dtype.type(eps), x if add is None else add,
+                  (add is not None, relu), y, (N, C, P), images=N)
     return y
 
 
@@ -49,6 +50,13 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
     return *backward(gadd, x, mean, var, weight, eps, batch_statistics), gadd
 
 
+def move_running(running_mean, running_var, mean, var, momentum, count):
+    """See the room."""
+    number = mean.dtype.type
+    launch_flat(_move_running, mean.size, running_mean, running_var, mean, var, number(momentum), number(count / (count - 1)),
+                mean.size)
+
+
 def _backward(gy, x, mean, var, weight, eps, batch_statistics, bias, behind_relu):
     N, C, P = _flat(x)
     gx, gweight, gbias = np.empty_like(x), np.empty_like(mean), np.empty_like(mean)
@@ -57,8 +65,8 @@ def _backward(gy, x, mean, var, weight, eps, batch_statistics, bias, behind_relu
     terms, eps = (mean, var, weight, bias), x.dtype.type(eps)
     launch(_products, C * chunks, THREADS, gy, x, terms, eps, behind_relu, (N, C, P), (chunk, chunks), partial)
     launch_flat(_finish_gradients, C, partial, chunks, var, eps, gweight, gbias, C)
-    launch_planes(_input_gradient, N * C, P, gy, x, terms, eps, (behind_relu, batch_statistics), (gweight, gbias), gx,
-                  (N * C, C, P))
+    launch_planes(_input_gradient, C, P, gy, x, terms, eps, (behind_relu, batch_statistics), (gweight, gbias), gx, (N, C, P),
+                  images=N)
     return gx, gweight, gbias
 
 
@@ -73,13 +81,20 @@ def _moments(x, sizes, chunk, chunks, partial):
     shared = cuda.shared.array(THREADS, np.float64)
     N, C, P = sizes
     c, k = split(cuda.blockIdx.x, chunks)
-    shift = np.float64(x[c * P])
+    start, stop = k * chunk + cuda.threadIdx.x, min(N * P, (k + 1) * chunk)
+    (n, p), step = split(start, P), split(THREADS, P)
+    shift = x[at(c * P)]
     total, square = 0.0, 0.0
-    for i in range(k * chunk + cuda.threadIdx.x, min(N * P, (k + 1) * chunk), THREADS):
-        n, p = split(i, P)
-        d = np.float64(x[(n * C + c) * P + p]) - shift
-        total += d
-        square += d * d
+    for first in range(start, stop, RUN * THREADS):
+        some, squares = x.dtype.type(0), x.dtype.type(0)
+        for r in range(RUN):
+            if first + r * THREADS < stop:
+                d = x[at((n * C + c) * P + p)] - shift
+                some += d
+                squares += d * d
+            n, p = further(n, p, step, P)
+        total += np.float64(some)
+        square += np.float64(squares)
     total = block_sum(shared, total)
     square = block_sum(shared, square)
     if cuda.threadIdx.x == 0:
@@ -103,49 +118,68 @@ def _finish_statistics(x, partial, sizes, chunks, mean, var):
 
 
 @kernel
+def _move_running(running_mean, running_var, mean, var, momentum, unbias, C):
+    c = cuda.grid(1)
+    if c < C:
+        running_mean[c] += momentum * (mean[c] - running_mean[c])
+        running_var[c] += momentum * (var[c] * unbias - running_var[c])
+
+
+@kernel
 def _normalize(x, terms, eps, add, flags, y, sizes):
-    plane = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    p = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
-    planes, C, P = sizes
-    if plane < planes and p < P:
-        _, c = split(plane, C)
+    N, C, P = sizes
+    c, p = plane_and_pixel(P)
+    if c < C and p < P:
         mean, var, weight, bias = terms
-        i = plane * P + p
-        value = _affine(x[i], mean[c], var[c], weight[c], bias[c], eps)
+        place, n, factor = c * P + p, cuda.blockIdx.y * ITEMS, _factor(var[c], weight[c], eps)
+        own, shortcut = cuda.local.array(ITEMS, x.dtype), cuda.local.array(ITEMS, x.dtype)
+        load_images(x, place, n, N, C * P, own)
         if flags[0]:
-            value += add[i]
-        y[i] = x.dtype.type(0) if flags[1] and value < 0 else value
+            load_images(add, place, n, N, C * P, shortcut)
+        for k in range(ITEMS):
+            value = _affine(own[k], mean[c], factor, bias[c])
+            if flags[0]:
+                value += shortcut[k]
+            own[k] = x.dtype.type(0) if flags[1] and value < 0 else value
+        store_images(own, place, n, N, C * P, y)
 
 
 @device_function
-def _affine(x, mean, var, weight, bias, eps):
+def _factor(var, weight, eps):
+    """weight / sqrt(var + eps)"""
+    return weight / math.sqrt(var + eps)
+
+
+@device_function
+def _affine(x, mean, factor, bias):
     """weight · (x - mean) / sqrt(var + eps) + bias, the same to the last bit wherever it is computed"""
-    return (x - mean) * (weight / math.sqrt(var + eps)) + bias
-
-
-@device_function
-def _upstream(gy, x, terms, c, eps, behind_relu):
-    """gy, or behind a ReLU 0 where its output was not above 0: y is computed again, nobody has to keep it"""
-    mean, var, weight, bias = terms
-    blocked = behind_relu and _affine(x, mean[c], var[c], weight[c], bias[c], eps) <= 0
-    return gy * 0 if blocked else gy
+    return (x - mean) * factor + bias
 
 
 @kernel
 def _products(gy, x, terms, eps, behind_relu, sizes, cuts, partial):
-    """Block (c, k): Σ gy and Σ gy · (x - mean) over chunk k of channel c."""
+    """Block (c, k): Σ gy and Σ gy · (x - mean) over chunk k of channel c. Behind a ReLU gy counts as 0 where the output was not
+    above 0: it is computed again, nobody has to keep it."""
     shared = cuda.shared.array(THREADS, np.float64)
     N, C, P = sizes
     chunk, chunks = cuts
     c, k = split(cuda.blockIdx.x, chunks)
-    centre = np.float64(terms[0][c])
+    start, stop = k * chunk + cuda.threadIdx.x, min(N * P, (k + 1) * chunk)
+    (n, p), step = split(start, P), split(THREADS, P)
+    mean, bias, factor = terms[0][c], terms[3][c], _factor(terms[1][c], terms[2][c], eps)
     total, product = 0.0, 0.0
-    for i in range(k * chunk + cuda.threadIdx.x, min(N * P, (k + 1) * chunk), THREADS):
-        n, p = split(i, P)
-        at = (n * C + c) * P + p
-        g = np.float64(_upstream(gy[at], x[at], terms, c, eps, behind_relu))
-        total += g
-        product += g * (np.float64(x[at]) - centre)
+    for first in range(start, stop, RUN * THREADS):
+        some, products = x.dtype.type(0), x.dtype.type(0)
+        for r in range(RUN):
+            if first + r * THREADS < stop:
+                place = at((n * C + c) * P + p)
+                g, value = gy[place], x[place]
+                if not (behind_relu and _affine(value, mean, factor, bias) <= 0):
+                    some += g
+                    products += g * (value - mean)
+            n, p = further(n, p, step, P)
+        total += np.float64(some)
+        product += np.float64(products)
     total = block_sum(shared, total)
     product = block_sum(shared, product)
     if cuda.threadIdx.x == 0:
@@ -167,16 +201,19 @@ def _finish_gradients(partial, chunks, var, eps, gweight, gbias, C):
 
 @kernel
 def _input_gradient(gy, x, terms, eps, flags, sums, gx, sizes):
-    plane = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    p = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
-    planes, C, P = sizes
-    if plane < planes and p < P:
-        _, c = split(plane, C)
-        i = plane * P + p
-        g = _upstream(gy[i], x[i], terms, c, eps, flags[0])
-        one = x.dtype.type(1)
-        invstd = one / math.sqrt(terms[1][c] + eps)
-        if flags[1]:
-            count = x.dtype.type(planes // C * P)
-            g -= sums[1][c] / count + (x[i] - terms[0][c]) * invstd * (sums[0][c] / count)
-        gx[i] = terms[2][c] * invstd * g
+    N, C, P = sizes
+    c, p = plane_and_pixel(P)
+    if c < C and p < P:
+        mean, bias, factor = terms[0][c], terms[3][c], _factor(terms[1][c], terms[2][c], eps)
+        place, n, zero = c * P + p, cuda.blockIdx.y * ITEMS, x.dtype.type(0)
+        own, values = cuda.local.array(ITEMS, gy.dtype), cuda.local.array(ITEMS, x.dtype)
+        load_images(gy, place, n, N, C * P, own)
+        load_images(x, place, n, N, C * P, values)
+        count = x.dtype.type(N * P)
+        average, slope = sums[1][c] / count, sums[0][c] / count / math.sqrt(terms[1][c] + eps)
+        for k in range(ITEMS):
+            g = zero if flags[0] and _affine(values[k], mean, factor, bias) <= 0 else own[k]
+            if flags[1]:
+                g -= average + (values[k] - mean) * slope
+            own[k] = factor * g
+        store_images(own, place, n, N, C * P, gx)

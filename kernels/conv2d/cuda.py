@@ -29,26 +29,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.conv2d.tables import backward_phases, forward_taps
+from kernels.conv2d.tables import FAR, backward_phases, forward_taps, padded
 from kernels.device import shim, sums
 from kernels.device.array import DeviceArray
-from kernels.device.launching import split
-from kernels.device.shim import cuda, device_function, kernel, launch
+from kernels.device.launching import at, split
+from kernels.device.shim import cuda, device_function, launch, tile
 from kernels.gemm.cuda import (
     ALIGN,
+    APART,
     COLUMNS,
     DEPTH,
     LOADS,
     PAD,
+    RUN,
     SIDE,
     WIDE,
-    at,
+    at_once,
     chunks_of,
     clear,
     cut,
+    is_inside,
     multiply_slices,
     place,
     rows_for,
+    short,
     thread,
 )
 
@@ -105,7 +109,7 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     y = DeviceArray((N, K, OH, OW), x.dtype)
     gather = Gather(Kg, Cg * taps, N * OH * OW, OH, OW, window.stride_h, window.stride_w, H, W, C * H * W, Cg * H * W,
                     Cg * taps, Kg * Cg * taps, K * OH * OW, OH * OW, OW, 1, 1, 0, 0)
-    table = on_device(forward_taps, window, Cg, H, W)
+    table, _ = on_device(forward_taps, window, Cg, H, W)
     _gather(weight, x, weight if bias is None else bias, (bias is not None, relu), table, gather, groups, y)
     return y
 
@@ -126,8 +130,8 @@ def _input_gradient(gy, shape, weight, window, groups):
     for phase, (top, left) in enumerate(np.ndindex(window.stride_h, window.stride_w)):
         I, J = cut(H - top, window.stride_h), cut(W - left, window.stride_w)
         if I > 0 and J > 0:
-            table = on_device(backward_phases, window, Cg, Kg, OH, OW, part=phase)
-            gather = Gather(Cg, table.shape[0], N * I * J, I, J, 1, 1, OH, OW, K * OH * OW, Kg * OH * OW, taps,
+            table, lines = on_device(backward_phases, window, Cg, Kg, OH, OW, part=phase)
+            gather = Gather(Cg, lines, N * I * J, I, J, 1, 1, OH, OW, K * OH * OW, Kg * OH * OW, taps,
                             Kg * Cg * taps, C * H * W, H * W, W, window.stride_h, window.stride_w, top, left)
             _gather(weight, gy, weight, (False, False), table, gather, groups, gx)
     return gx
@@ -143,26 +147,27 @@ def _weight_gradient(gy, x, shape, window, groups):
     part = DeviceArray((chunks, *shape), gy.dtype)
     sizes = Correlate(M, Q, pixels, OH, OW, window.stride_h, window.stride_w, H, W, C * H * W, C // groups * H * W,
                       K * OH * OW, chunk, groups)
-    table = on_device(forward_taps, window, C // groups, H, W)
-    launch(correlate_kernel(rows), (*grid, groups * chunks), SIDE * SIDE, gy, x, table, sizes, part)
+    table, _ = on_device(forward_taps, window, C // groups, H, W)
+    launch(correlate_kernel(rows, at_once(gy.dtype)), (*grid, groups * chunks), SIDE * SIDE, gy, x, table, sizes, part)
     return sums.layers(part)
 
 
 def _gather(weight, image, bias, flags, table, gather, groups, out):
     rows = rows_for(gather.M)
-    launch(gather_kernel(rows), (cut(gather.pixels, WIDE), cut(gather.M, rows * SIDE), groups), SIDE * SIDE,
-           weight, image, bias, flags, table, gather, out)
+    grid = cut(gather.pixels, WIDE), cut(gather.M, rows * SIDE), groups
+    launch(gather_kernel(rows, at_once(image.dtype)), grid, SIDE * SIDE, weight, image, bias, flags, table, gather,
+           out)
 
 
 def on_device(make, *geometry, part=None):
-    """A table on the device, made at the first call for a geometry."""
+    """(table on the device, lines that see pixels), made at the first call for a geometry."""
     return _on_device(make, geometry, part, shim.is_tracing())
 
 
 @functools.lru_cache(maxsize=4096)
 def _on_device(make, geometry, part, _tracing):
-    table = make(*geometry)
-    return DeviceArray.of(table if part is None else table[part])
+    table = make(*geometry) if part is None else make(*geometry)[part]
+    return DeviceArray.of(padded(table, DEPTH)), len(table)
 
 
 @device_function
@@ -170,56 +175,71 @@ def pixel_of(p, I, J):
     """(n, i, j) of output pixel p of all images"""
     rest, j = split(p, J)
     n, i = split(rest, I)
-    return n, i, j
+    return short(n), short(i), short(j)
 
 
 @device_function
-def fetch_weights(weight, start, m0, M, q0, Q, row, table, tall, into):
-    """weight[m, q], each thread some of a slice: those that follow one another take the next q."""
+def further(n, i, j, step, I, J):
+    """(n, i, j) some pixels on, by carrying: a division takes ten times as long. step: pixel_of how many."""
+    j = short(j + step[2])
+    row = j >= J
+    j = short(j - J) if row else j
+    i = short(i + step[1] + row)
+    image = i >= I
+    i = short(i - I) if image else i
+    return short(n + step[0] + image), i, j
+
+
+@device_function
+def line(i):
+    """An index of the table that cannot be negative: in 64 bits, so that neighbours differ by a constant in the address."""
+    return np.uint64(i)
+
+
+@device_function
+def fetch_weights(weight, start, m, M, q, Q, row, table, into):
+    """weight[m, q], each thread every APART-th filter of a slice from m on: those that follow one another take the next q."""
+    column = table[line(q * 4 + 3)]
     for l in range(into.shape[0]):
-        e = thread() + l * SIDE * SIDE
-        q, m = e % DEPTH, e // DEPTH
         into[l] = 0
-        if m < tall and m0 + m < M and q0 + q < Q:
-            into[l] = weight[at(start + (m0 + m) * row + table[at((q0 + q) * 4 + 3)])]
+        if is_inside(q, Q) & is_inside(m + l * APART, M):
+            into[l] = weight[at(start + m * row + l * (row * APART) + column)]
 
 
 @device_function
 def put_weights(X, now, tall, values):
     """What fetch_weights read, to shared memory."""
     for l in range(values.shape[0]):
-        e = thread() + l * SIDE * SIDE
-        if e // DEPTH < tall:
-            X[now & 1, e % DEPTH, e // DEPTH] = values[l]
+        m = thread() // DEPTH + l * APART
+        if m < tall:
+            X[now & 1, thread() % DEPTH, m] = values[l]
 
 
 @device_function
-def fetch_pixels(image, base, h, w, inside, q0, Q, H, W, table, into):
+def fetch_pixels(image, base, h, w, q0, H, W, table, into):
     """columns[q, p] of this thread's p, whose window starts at (h, w) of the image: 0 in the padding."""
     for l in range(into.shape[0]):
-        q = q0 + (thread() + l * SIDE * SIDE) // WIDE
+        q = q0 + thread() // WIDE + l * (SIDE * SIDE // WIDE)
+        offset, r, s = table[line(q * 4)], h + table[line(q * 4 + 1)], w + table[line(q * 4 + 2)]
         into[l] = 0
-        if inside and q < Q:
-            r, s = h + table[at(q * 4 + 1)], w + table[at(q * 4 + 2)]
-            if r >= 0 and r < H and s >= 0 and s < W:
-                into[l] = image[at(base + table[at(q * 4)] + r * W + s)]
+        if is_inside(r, H) & is_inside(s, W):
+            into[l] = image[at(base + offset)]
 
 
 @device_function
 def put_pixels(X, now, values):
     """What fetch_pixels read, to shared memory."""
     for l in range(values.shape[0]):
-        e = thread() + l * SIDE * SIDE
-        X[now & 1, e // WIDE, e % WIDE] = values[l]
+        X[now & 1, thread() // WIDE + l * (SIDE * SIDE // WIDE), thread() % WIDE] = values[l]
 
 
 @functools.cache
-def gather_kernel(rows):
+def gather_kernel(rows, blocks):
     """out[n, g·M + m, i, j] = bias + Σ_q weight[g, m, q] · image[n, channel(q), i·step + row(q), j·step + column(q)]"""
     tall, loads = SIDE * rows, cut(DEPTH * rows, SIDE)
     pitch, wide_pitch = tall + PAD, WIDE + PAD
 
-    @kernel
+    @tile(blocks)
     def gather_product(weight, image, bias, flags, table, sizes, out):
         A = cuda.shared.array((2, DEPTH, pitch), image.dtype, alignment=ALIGN)
         B = cuda.shared.array((2, DEPTH, wide_pitch), image.dtype, alignment=ALIGN)
@@ -229,20 +249,23 @@ def gather_kernel(rows):
         m0, p0, g = cuda.blockIdx.y * tall, cuda.blockIdx.x * WIDE, cuda.blockIdx.z
         p = p0 + thread() % WIDE                # SIDE² is a multiple of WIDE: the same column of every slice
         n, i, j = pixel_of(p, sizes.I, sizes.J)
-        base, h, w = n * sizes.image + g * sizes.image_group, i * sizes.step_h, j * sizes.step_w
-        start, inside, Q = g * sizes.group, p < sizes.pixels, sizes.Q
+        h, w = i * sizes.step_h, j * sizes.step_w
+        base = n * sizes.image + g * sizes.image_group + h * sizes.W + w
+        if p >= sizes.pixels:
+            h = FAR
+        start, Q, q, m = g * sizes.group, short(sizes.Q), thread() % DEPTH, m0 + thread() // DEPTH
         clear(total)
-        fetch_weights(weight, start, m0, sizes.M, 0, Q, sizes.row, table, tall, next_a)
-        fetch_pixels(image, base, h, w, inside, 0, Q, sizes.H, sizes.W, table, next_b)
-        now, q0 = 0, 0
+        fetch_weights(weight, start, m, sizes.M, q, Q, sizes.row, table, next_a)
+        fetch_pixels(image, base, h, w, 0, sizes.H, sizes.W, table, next_b)
+        now, q0 = 0, short(0)
         while q0 < Q:
             put_weights(A, now, tall, next_a)
             put_pixels(B, now, next_b)
             cuda.syncthreads()
-            q0 += DEPTH
+            q0 = short(q0 + DEPTH)
             if q0 < Q:                          # the next numbers are on their way while these are multiplied
-                fetch_weights(weight, start, m0, sizes.M, q0, Q, sizes.row, table, tall, next_a)
-                fetch_pixels(image, base, h, w, inside, q0, Q, sizes.H, sizes.W, table, next_b)
+                fetch_weights(weight, start, m, sizes.M, q0 + q, Q, sizes.row, table, next_a)
+                fetch_pixels(image, base, h, w, q0, sizes.H, sizes.W, table, next_b)
             multiply_slices(A, B, now, total, own_a, own_b)
             now ^= 1
         finish(total, bias, flags, g * sizes.M + m0, sizes.M - m0)
@@ -267,10 +290,11 @@ def finish(total, bias, flags, k0, filters):
 def write_pixels(total, out, k0, m0, p0, sizes):
     """This thread's values, from registers to the output's pixels."""
     ty, tx = thread() // SIDE, thread() % SIDE
+    n, i, j = short(0), short(0), short(0)
     for c in range(COLUMNS):
         p = p0 + place(c, tx, COLUMNS)
+        n, i, j = further(n, i, j, (0, 0, 1), sizes.I, sizes.J) if c % RUN else pixel_of(p, sizes.I, sizes.J)
         if p < sizes.pixels:
-            n, i, j = pixel_of(p, sizes.I, sizes.J)
             start = (n * sizes.out_image + (sizes.out_top + i * sizes.out_step_h) * sizes.out_width
                      + sizes.out_left + j * sizes.out_step_w)
             for r in range(total.shape[0]):
@@ -280,12 +304,12 @@ def write_pixels(total, out, k0, m0, p0, sizes):
 
 
 @functools.cache
-def correlate_kernel(rows):
+def correlate_kernel(rows, blocks):
     """out[chunk, g, m, q] = Σ over the chunk's pixels p of gy[g, m, p] · columns[g, q, p]"""
     tall, loads = SIDE * rows, cut(DEPTH * rows, SIDE)
     pitch, wide_pitch = tall + PAD, WIDE + PAD
 
-    @kernel
+    @tile(blocks)
     def correlation(gy, image, table, sizes, out):
         A = cuda.shared.array((2, DEPTH, pitch), image.dtype, alignment=ALIGN)
         B = cuda.shared.array((2, DEPTH, wide_pitch), image.dtype, alignment=ALIGN)
@@ -294,19 +318,22 @@ def correlate_kernel(rows):
         next_a, next_b = cuda.local.array(loads, image.dtype), cuda.local.array(LOADS, image.dtype)
         taps = cuda.local.array((LOADS, 3), np.int32)
         m0, q0, g = cuda.blockIdx.y * tall, cuda.blockIdx.x * WIDE, cuda.blockIdx.z % sizes.groups
-        p0 = cuda.blockIdx.z // sizes.groups * sizes.chunk
-        p1 = min(sizes.pixels, p0 + sizes.chunk)
+        p0 = short(cuda.blockIdx.z // sizes.groups * sizes.chunk)
+        p1 = short(min(sizes.pixels, p0 + sizes.chunk))
         clear(total)
         read_taps(table, q0, sizes.Q, taps)
-        fetch_both(gy, image, m0, g, p0, p1, sizes, taps, q0, tall, next_a, next_b)
+        step = pixel_of(DEPTH, sizes.I, sizes.J)
+        n, i, j = pixel_of(p0 + thread() % DEPTH, sizes.I, sizes.J)
+        fetch_both(gy, image, m0, g, p0 + thread() % DEPTH < p1, n, i, j, sizes, taps, next_a, next_b)
         now = 0
         while p0 < p1:
             put_weights(A, now, tall, next_a)
             put_columns(B, now, next_b)
             cuda.syncthreads()
-            p0 += DEPTH
+            p0 = short(p0 + DEPTH)
             if p0 < p1:
-                fetch_both(gy, image, m0, g, p0, p1, sizes, taps, q0, tall, next_a, next_b)
+                n, i, j = further(n, i, j, step, sizes.I, sizes.J)
+                fetch_both(gy, image, m0, g, p0 + thread() % DEPTH < p1, n, i, j, sizes, taps, next_a, next_b)
             multiply_slices(A, B, now, total, own_a, own_b)
             now ^= 1
         write_weights(total, out, cuda.blockIdx.z * sizes.M * sizes.Q, m0, q0, sizes.M, sizes.Q)
@@ -317,38 +344,35 @@ def correlate_kernel(rows):
 def read_taps(table, q0, Q, taps):
     """The table's lines for this thread's columns: the same ones for every pixel."""
     for l in range(LOADS):
-        q = min(q0 + (thread() + l * SIDE * SIDE) // DEPTH, Q - 1)
+        q = min(q0 + thread() // DEPTH + l * APART, Q - 1)
         for part in range(3):
             taps[l, part] = table[at(q * 4 + part)]
 
 
 @device_function
-def fetch_both(gy, image, m0, g, p0, p1, sizes, taps, q0, tall, next_a, next_b):
+def fetch_both(gy, image, m0, g, inside, n, i, j, sizes, taps, next_a, next_b):
     """gy and columns at this thread's pixel of the slice: threads that follow one another take the next pixel."""
-    p = p0 + thread() % DEPTH
-    n, i, j = pixel_of(p, sizes.I, sizes.J)
     h, w, plane = i * sizes.step_h, j * sizes.step_w, sizes.I * sizes.J
-    from_gy = n * sizes.out_image + g * sizes.M * plane + i * sizes.J + j
-    base = n * sizes.image + g * sizes.image_group
+    m = m0 + thread() // DEPTH
+    from_gy = n * sizes.out_image + (g * sizes.M + m) * plane + i * sizes.J + j
+    base = n * sizes.image + g * sizes.image_group + h * sizes.W + w
+    if not inside:
+        h = FAR
     for l in range(next_a.shape[0]):
-        m = (thread() + l * SIDE * SIDE) // DEPTH
         next_a[l] = 0
-        if p < p1 and m < tall and m0 + m < sizes.M:
-            next_a[l] = gy[at(from_gy + (m0 + m) * plane)]
+        if inside & is_inside(m + l * APART, sizes.M):
+            next_a[l] = gy[at(from_gy + l * (plane * APART))]
     for l in range(LOADS):
-        q = q0 + (thread() + l * SIDE * SIDE) // DEPTH
-        r, s = h + taps[l, 1], w + taps[l, 2]
         next_b[l] = 0
-        if p < p1 and q < sizes.Q and r >= 0 and r < sizes.H and s >= 0 and s < sizes.W:
-            next_b[l] = image[at(base + taps[l, 0] + r * sizes.W + s)]
+        if is_inside(h + taps[l, 1], sizes.H) & is_inside(w + taps[l, 2], sizes.W):
+            next_b[l] = image[at(base + taps[l, 0])]
 
 
 @device_function
 def put_columns(X, now, values):
     """What fetch_both read of the image, to shared memory."""
     for l in range(LOADS):
-        e = thread() + l * SIDE * SIDE
-        X[now & 1, e % DEPTH, e // DEPTH] = values[l]
+        X[now & 1, thread() % DEPTH, thread() // DEPTH + l * APART] = values[l]
 
 
 @device_function

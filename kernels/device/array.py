@@ -251,7 +251,8 @@ def _is_basic(key):
 
 
 def _host(block):
-    return block if isinstance(block, np.ndarray) else block.copy_to_host()
+    from kernels.device import shim
+    return block if isinstance(block, np.ndarray) else shim.to_host(block)
 
 
 def _fill_block(block, values):
@@ -259,7 +260,8 @@ def _fill_block(block, values):
     if isinstance(block, np.ndarray):
         block[:values.size] = values
     else:
-        block.copy_to_device(values)
+        from kernels.device import shim
+        shim.to_block(block, values)
 
 
 def same_dtype(what, *arrays):

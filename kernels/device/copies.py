@@ -3,8 +3,8 @@
 import numpy as np
 
 from kernels.device.array import DeviceArray
-from kernels.device.launching import split
-from kernels.device.shim import cuda, kernel, launch_flat
+from kernels.device.launching import at, first_item, load, split, store
+from kernels.device.shim import ITEMS, THREADS, cuda, kernel, launch_flat, launch_items
 from kernels.errors import BackendError
 
 AXES = 4        # of a copy, once axes that lie one behind the other in both arrays are made one
@@ -12,13 +12,13 @@ AXES = 4        # of a copy, once axes that lie one behind the other in both arr
 
 def fill(array, value):
     """Every value of the array becomes `value`, in place."""
-    launch_flat(_fill, array.size, array, array.dtype.type(value), array.size)
+    launch_items(_fill, array.size, array, array.dtype.type(value), array.size)
 
 
 def convert(array, dtype):
     """A copy in another dtype."""
     new = DeviceArray(array.shape, dtype)
-    launch_flat(_convert, array.size, array, new, array.size)
+    launch_items(_convert, array.size, array, new, array.size)
     return new
 
 
@@ -26,11 +26,14 @@ def strided_copy(source, source_start, source_strides, target, target_start, tar
     """target[start + Σ index · stride] = source[start + Σ index · stride] for every index of `shape`; strides in values.
 
     All layout changes are this one kernel: a transpose has permuted strides, a broadcast has zeros among them, a slice has a
-    start and steps, padding writes into the middle of the target.
+    start and steps, padding writes into the middle of the target. Where nothing changes, positions need no divisions.
     """
     shape, (from_strides, to_strides) = collapse(shape, (source_strides, target_strides))
     count = int(np.prod(shape))
-    launch_flat(_strided, count, source, (source_start, *from_strides), target, (target_start, *to_strides), shape, count)
+    if from_strides == to_strides == (0, 0, 0, 1):
+        launch_items(_run, count, source, source_start, target, target_start, count)
+        return
+    launch_items(_strided, count, source, (source_start, *from_strides), target, (target_start, *to_strides), shape, count)
 
 
 def collapse(shape, strides):
@@ -80,27 +83,39 @@ def _places(array, key):
 
 @kernel
 def _fill(a, value, count):
-    i = cuda.grid(1)
-    if i < count:
-        a[i] = value
+    first = first_item()
+    for k in range(ITEMS):
+        if first + k * THREADS < count:
+            a[at(first + k * THREADS)] = value
 
 
 @kernel
 def _convert(a, new, count):
-    i = cuda.grid(1)
-    if i < count:
-        new[i] = a[i]
+    own, first = cuda.local.array(ITEMS, a.dtype), first_item()
+    load(a, first, count, own)
+    store(own, first, count, new)
+
+
+@kernel
+def _run(source, source_start, target, target_start, count):
+    """Values that lie side by side in both arrays."""
+    own, first = cuda.local.array(ITEMS, source.dtype), first_item()
+    load(source, source_start + first, source_start + count, own)
+    store(own, target_start + first, target_start + count, target)
 
 
 @kernel
 def _strided(source, source_at, target, target_at, shape, count):
-    i = cuda.grid(1)
-    if i < count:
-        i, d = split(i, shape[3])
+    own, places, first = cuda.local.array(ITEMS, source.dtype), cuda.local.array(ITEMS, np.int64), first_item()
+    for k in range(ITEMS):
+        i, d = split(min(first + k * THREADS, count - 1), shape[3])
         i, c = split(i, shape[2])
         a, b = split(i, shape[1])
-        value = source[source_at[0] + a * source_at[1] + b * source_at[2] + c * source_at[3] + d * source_at[4]]
-        target[target_at[0] + a * target_at[1] + b * target_at[2] + c * target_at[3] + d * target_at[4]] = value
+        own[k] = source[at(source_at[0] + a * source_at[1] + b * source_at[2] + c * source_at[3] + d * source_at[4])]
+        places[k] = target_at[0] + a * target_at[1] + b * target_at[2] + c * target_at[3] + d * target_at[4]
+    for k in range(ITEMS):
+        if first + k * THREADS < count:
+            target[at(places[k])] = own[k]
 
 
 @kernel

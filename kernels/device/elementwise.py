@@ -1,4 +1,4 @@
-"""Elementwise arithmetic: one thread an element. What is computed is chosen by a number that all threads share, so that their
+"""Elementwise arithmetic: load, compute, store. What is computed is chosen by a number that all threads share, so that their
 branches go the same way; these kernels wait for memory and not for arithmetic."""
 
 import math
@@ -7,8 +7,8 @@ import numpy as np
 
 from kernels.device.array import DeviceArray, same_dtype
 from kernels.device.copies import collapse
-from kernels.device.launching import split
-from kernels.device.shim import cuda, device_function, kernel, launch_flat
+from kernels.device.launching import at, first_item, load, split, store
+from kernels.device.shim import ITEMS, THREADS, cuda, device_function, kernel, launch_items
 from kernels.errors import BackendError
 
 
@@ -20,18 +20,18 @@ def binary(name, op, a, b, out=None):
     shape = np.broadcast_shapes(a.shape, b.shape)
     out = _target(out, shape, a.dtype)
     if a.shape == b.shape:
-        launch_flat(_alike, out.size, op, a, b, out, out.size)
+        launch_items(_alike, out.size, op, a, b, out, out.size)
     else:
         steps = [np.broadcast_to(x.shadow(), shape).strides for x in (a, b)]
         sides, (a_steps, b_steps) = collapse(shape, steps)
-        launch_flat(_broadcast, out.size, op, a, b, a_steps, b_steps, sides, out, out.size)
+        launch_items(_broadcast, out.size, op, a, b, a_steps, b_steps, sides, out, out.size)
     return out
 
 
 def unary(op, x, out=None):
     """out = op(x)"""
     out = _target(out, x.shape, x.dtype)
-    launch_flat(_unary, x.size, op, x, out, x.size)
+    launch_items(_unary, x.size, op, x, out, x.size)
     return out
 
 
@@ -42,7 +42,7 @@ def _with_number(name, op, a, b, out):
         raise BackendError(f"numpy.{name}: the {where} array (shape {np.shape(host)}) is on cpu, the other (shape "
                            f"{array.shape}) on cuda; move one of them with .to('cuda') or .to('cpu')")
     out = _target(out, array.shape, array.dtype)
-    launch_flat(_number, out.size, op, array, array.dtype.type(number), number_first, out, out.size)
+    launch_items(_number, out.size, op, array, array.dtype.type(number), number_first, out, out.size)
     return out
 
 
@@ -72,44 +72,56 @@ def _compute(op, a, b):
 
 @kernel
 def _alike(op, a, b, out, count):
-    i = cuda.grid(1)
-    if i < count:
-        out[i] = _compute(op, a[i], b[i])
+    own, other, first = cuda.local.array(ITEMS, a.dtype), cuda.local.array(ITEMS, a.dtype), first_item()
+    load(a, first, count, own)
+    load(b, first, count, other)
+    for k in range(ITEMS):
+        own[k] = _compute(op, own[k], other[k])
+    store(own, first, count, out)
 
 
 @kernel
 def _number(op, a, number, number_first, out, count):
-    i = cuda.grid(1)
-    if i < count:
-        out[i] = _compute(op, number, a[i]) if number_first else _compute(op, a[i], number)
+    own, first = cuda.local.array(ITEMS, a.dtype), first_item()
+    load(a, first, count, own)
+    for k in range(ITEMS):
+        own[k] = _compute(op, number, own[k]) if number_first else _compute(op, own[k], number)
+    store(own, first, count, out)
 
 
 @kernel
 def _broadcast(op, a, b, a_steps, b_steps, sides, out, count):
-    i = cuda.grid(1)
-    if i < count:
-        rest, d = split(i, sides[3])
+    own, other, first = cuda.local.array(ITEMS, a.dtype), cuda.local.array(ITEMS, a.dtype), first_item()
+    for k in range(ITEMS):
+        rest, d = split(min(first + k * THREADS, count - 1), sides[3])
         rest, c = split(rest, sides[2])
         n, m = split(rest, sides[1])
-        x = a[n * a_steps[0] + m * a_steps[1] + c * a_steps[2] + d * a_steps[3]]
-        y = b[n * b_steps[0] + m * b_steps[1] + c * b_steps[2] + d * b_steps[3]]
-        out[i] = _compute(op, x, y)
+        own[k] = a[at(n * a_steps[0] + m * a_steps[1] + c * a_steps[2] + d * a_steps[3])]
+        other[k] = b[at(n * b_steps[0] + m * b_steps[1] + c * b_steps[2] + d * b_steps[3])]
+    for k in range(ITEMS):
+        own[k] = _compute(op, own[k], other[k])
+    store(own, first, count, out)
 
 
 @kernel
 def _unary(op, x, out, count):
-    i = cuda.grid(1)
-    if i < count:
-        v = x[i]
-        if op == 0:
-            out[i] = -v
-        elif op == 1:
-            out[i] = math.exp(v)
-        elif op == 2:
-            out[i] = math.log(v)
-        elif op == 3:
-            out[i] = math.sqrt(v)
-        elif op == 4:
-            out[i] = v * v
-        else:
-            out[i] = math.fabs(v)
+    own, first = cuda.local.array(ITEMS, x.dtype), first_item()
+    load(x, first, count, own)
+    for k in range(ITEMS):
+        own[k] = _function(op, own[k])
+    store(own, first, count, out)
+
+
+@device_function
+def _function(op, v):
+    if op == 0:
+        return -v
+    if op == 1:
+        return math.exp(v)
+    if op == 2:
+        return math.log(v)
+    if op == 3:
+        return math.sqrt(v)
+    if op == 4:
+        return v * v
+    return math.fabs(v)

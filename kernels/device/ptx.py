@@ -32,7 +32,8 @@ def name_of(function, signature):
 
 def compile_ptx(function, signature, capability):
     """The PTX text of one kernel for a compute capability such as (8, 0)."""
-    return cuda.compile_ptx(function.py_func, signature, cc=capability, device=False)[0]
+    bounds = function.targetoptions.get("launch_bounds")
+    return cuda.compile_ptx(function.py_func, signature, cc=capability, device=False, launch_bounds=bounds)[0]
 
 
 def resources(ptx, capability):

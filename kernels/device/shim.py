@@ -11,6 +11,8 @@ os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")     # small arra
 
 from numba import config
 
+from kernels.errors import BackendError
+
 SIMULATED = bool(config.ENABLE_CUDASIM)
 if SIMULATED:
     from kernels.device.simulated import cuda
@@ -18,9 +20,18 @@ else:
     from numba import cuda
 
 THREADS = 8 if SIMULATED else 256       # of a block; a power of two, for the trees of sums
-kernel = cuda.jit if SIMULATED else cuda.jit(cache=True)
+ITEMS = 2 if SIMULATED else 4           # elements of a thread in kernels that wait for memory and for nothing else
+LIMIT_YZ = 65535                        # blocks of a grid along its second and third axis; along the first 2^31 - 1
+kernel = cuda.jit if SIMULATED else cuda.jit(cache=True, launch_bounds=THREADS)
 # Into the kernel itself: no call, and one compilation. The simulator calls it as the Python function that it is.
 device_function = (lambda function: function) if SIMULATED else cuda.jit(device=True, inline="always")
+
+
+
+def tile(blocks):
+    """kernel, with no more registers than leave room for `blocks` blocks on a multiprocessor."""
+    return cuda.jit if SIMULATED else cuda.jit(cache=True, launch_bounds=(THREADS, blocks))
+
 
 _tracing = []       # a list of (kernel, arguments) inside `Tracing`, the last one counts
 
@@ -45,16 +56,33 @@ def name():
 
 @functools.cache
 def stream():
-    """The stream of all kernels. Copies from and to the host on the default stream wait for it, and it for them."""
+    """The stream of all kernels, and of the copies from and to the host that come between them."""
     return cuda.stream()
 
 
+def to_block(block, values):
+    """Copy a flat host array to a block of its size, after what is queued. The host may change `values` at once: memory that
+    is not pinned is read before the driver returns."""
+    block.copy_to_device(values, stream=stream())
+
+
+def to_host(block):
+    """A host copy of a block; waits for what is queued, and for the copy."""
+    values = block.copy_to_host(stream=stream())
+    stream().synchronize()
+    return values
+
+
 def launch(function, grid, block, *args):
-    """Start a kernel on the stream of all kernels. An empty grid starts nothing."""
+    """Start a kernel on the stream of all kernels. An empty grid starts nothing. Raises BackendError if it is too large."""
     if isinstance(grid, int):
         grid = (grid,)
     if 0 in grid:
         return
+    if max(grid[1:], default=0) > LIMIT_YZ:
+        name = getattr(function, "py_func", function).__name__.strip("_")
+        raise BackendError(f"{name}: the arrays need a grid of {' x '.join(map(str, grid))} blocks, "
+                           f"a GPU takes {LIMIT_YZ} along the last two axes; use a smaller batch, or fewer channels or groups")
     flat = [_argument(a) for a in args]
     if _tracing:
         _tracing[-1].append((function, flat))
@@ -74,14 +102,21 @@ def launch_flat(function, count, *args):
     launch(function, -(-count // THREADS), THREADS, *args)
 
 
-def launch_planes(function, planes, pixels, *args):
-    """One thread for each pixel of each plane: threads along x walk pixels, along y planes.
+def launch_items(function, count, *args):
+    """One thread for every ITEMS of `count` elements; see launching.first_item."""
+    launch(function, -(-count // (THREADS * ITEMS)), THREADS, *args)
 
-    Small planes share a block, so that few of its threads idle: 7 x 7 pixels take 64 threads by 4 planes.
+
+def launch_planes(function, planes, pixels, *args, images=1):
+    """One thread for each pixel of each plane, and for every ITEMS images: threads along x walk pixels, along y planes.
+
+    Small planes share a block, so that few of its threads idle: 7 x 7 pixels take 64 threads by 4 planes. The blocks of one
+    image lie along the grid's first axis, which has room for 2^31: launching.plane_and_pixel finds a thread's place.
     """
     wide = min(THREADS, 1 << max(0, pixels - 1).bit_length())
     high = THREADS // wide
-    launch(function, (-(-planes // high), -(-pixels // wide)) if pixels else 0, (wide, high), *args)
+    blocks = -(-planes // high) * -(-pixels // wide)
+    launch(function, (blocks, -(-images // ITEMS)), (wide, high), *args)
 
 
 class Tracing:

@@ -1,7 +1,8 @@
 """Batches on their way to the GPU while it computes on the batch before.
 
 Each batch is written to pinned host memory, which the GPU can read by itself, and copied by a stream of its own; the stream
-of the kernels waits for that copy, the host does not. Two pinned buffers take turns.
+of the kernels waits for that copy, the host does not. Two pinned buffers take turns. A buffer is written again, and memory on
+either side let go, only when the copy is done.
 """
 
 import numpy as np
@@ -13,14 +14,17 @@ def prefetched(batches, dtype):
     """(DeviceArray of images, labels) for each (images, labels) of host arrays, one batch ahead."""
     from kernels.device.shim import cuda
     copies, slots, ahead = cuda.stream(), [_Slot(), _Slot()], None
-    for number, (images, labels) in enumerate(batches):
-        slot = slots[number % 2]
-        coming = slot, slot.start(images, dtype, copies), labels
+    try:
+        for number, (images, labels) in enumerate(batches):
+            slot = slots[number % 2]
+            coming = slot, slot.start(images, dtype, copies), labels
+            if ahead is not None:
+                yield _arrived(*ahead)
+            ahead = coming
         if ahead is not None:
             yield _arrived(*ahead)
-        ahead = coming
-    if ahead is not None:
-        yield _arrived(*ahead)
+    finally:                        # also where the caller stops early: buffers and arrays must outlive their copies
+        copies.synchronize()
 
 
 def _arrived(slot, array, labels):

@@ -25,7 +25,8 @@ import numpy as np
 
 from kernels.device import sums
 from kernels.device.array import DeviceArray, same_dtype
-from kernels.device.shim import SIMULATED, cuda, device_function, kernel, launch
+from kernels.device.launching import at
+from kernels.device.shim import SIMULATED, cuda, device_function, launch, tile
 from kernels.errors import BackendError
 
 SIDE, DEPTH, COLUMNS = (4, 4, 4) if SIMULATED else (16, 8, 8)
@@ -35,6 +36,7 @@ ALIGN = None if SIMULATED else 16           # bytes: what an instruction needs t
 PAD = 4                                     # keeps runs aligned, and spreads a column of a slice over the memory banks
 WIDE = SIDE * COLUMNS
 LOADS = DEPTH * COLUMNS // SIDE             # numbers of b's slice that one thread fetches
+APART = SIDE * SIDE // DEPTH                # from one row that a thread fetches to its next, if threads walk along Q
 BLOCKS = 4 if SIMULATED else 256            # tiles below which Q is cut
 SLICES = 1 if SIMULATED else 8              # of a chunk, at least
 WORTH = (0.4, 1.0) if SIMULATED else (0.4, 0.6, 0.85, 1.0)      # of a tile with so many rows: a guess, not measured
@@ -45,6 +47,12 @@ def rows_for(M):
     def value(worth, rows):
         return M / (cut(M, rows * SIDE) * rows * SIDE) * worth, rows
     return max(value(worth, rows) for worth, rows in zip(WORTH, ROWS))[1]
+
+
+def at_once(dtype):
+    """Blocks that share a multiprocessor, so that one multiplies while the other waits at its barrier: 65,536 registers hold
+    two of 256 threads with 128 each, or one of float64, whose values take two registers."""
+    return 2 if dtype == np.float32 else 1
 
 
 def cut(length, size):
@@ -70,7 +78,8 @@ def product(a, b, M, N, Q, steps, batch=1):
     if batch * chunks > 65535:
         raise BackendError(f"matmul: a stack of {batch} matrices is more than the GPU kernel takes, 65535; split it")
     out = DeviceArray((chunks, batch, M, N), a.dtype)
-    launch(tile_kernel(rows), (*tiles, batch * chunks), SIDE * SIDE, a, b, out, (M, N, Q, chunk, batch), steps)
+    launch(tile_kernel(rows, at_once(a.dtype)), (*tiles, batch * chunks), SIDE * SIDE, a, b, out, (M, N, Q, chunk, batch),
+           steps)
     return sums.layers(out)
 
 
@@ -97,9 +106,15 @@ def thread():
 
 
 @device_function
-def at(i):
-    """An index that cannot be negative, for the same reason."""
-    return np.uint64(i)
+def short(i):
+    """A number below 2^31 in one register; of 64 bits it takes two."""
+    return np.int32(i)
+
+
+@device_function
+def is_inside(i, side):
+    """0 <= i < side in one comparison: without a sign, what is negative is large."""
+    return np.uint32(i) < np.uint32(side)
 
 
 @device_function
@@ -120,49 +135,67 @@ def clear(total):
 @device_function
 def multiply_slices(A, B, now, total, a, b):
     """total += A[now]ᵀ @ B[now], for the rows and columns of this thread; a and b are its registers."""
+    for k in range(0, DEPTH, 2):            # two steps written out: numbers for one are read while the other multiplies
+        multiply(A, B, at(now), at(k), total, a, b)
+        multiply(A, B, at(now), at(k + 1), total, a, b)
+
+
+@device_function
+def multiply(A, B, now, k, total, a, b):
+    """total += A[now, k] times B[now, k], each with each"""
     ty, tx = thread() // SIDE, thread() % SIDE
-    for k in range(DEPTH):
-        for i in range(a.shape[0]):
-            a[i] = A[now & 1, k, place(i, ty, a.shape[0])]
+    for i in range(a.shape[0]):
+        a[i] = A[now, k, place(i, ty, a.shape[0])]
+    for j in range(COLUMNS):
+        b[j] = B[now, k, place(j, tx, COLUMNS)]
+    for i in range(a.shape[0]):
         for j in range(COLUMNS):
-            b[j] = B[now & 1, k, place(j, tx, COLUMNS)]
-        for i in range(a.shape[0]):
-            for j in range(COLUMNS):
-                total[i, j] += a[i] * b[j]
+            total[i, j] += a[i] * b[j]
 
 
 @device_function
-def spot(e, wide, along_q):
-    """(index along Q, index across) of element e of a slice: threads that follow one another read what lies side by side."""
-    return (e % DEPTH, e // DEPTH) if along_q else (e // wide, e % wide)
+def spot(wide, along_q):
+    """(index along Q, index across, steps of both to this thread's next) of its first number of a slice: threads that follow
+    one another read what lies side by side."""
+    if along_q:
+        return short(thread() % DEPTH), short(thread() // DEPTH), short(0), short(APART)
+    return short(thread() // wide), short(thread() % wide), short(SIDE * SIDE // wide), short(0)
 
 
 @device_function
-def fetch(x, start, first, limit, q0, q1, step_across, step_q, tall, into):
+def fetch(x, start, first, limit, q0, q1, step_across, step_q, wide, into):
     """This thread's numbers of a slice, from memory to registers: x[across, q], across from `first` below `limit`."""
+    q, across, q_step, across_step = spot(wide, step_q == 1)
+    here, there = short(q0 + q), short(first + across)
+    index, apart = short(start + there * step_across + here * step_q), short(across_step * step_across + q_step * step_q)
     for l in range(into.shape[0]):
-        q, across = spot(thread() + l * SIDE * SIDE, tall, step_q == 1)
         into[l] = 0
-        if across < tall and first + across < limit and q < DEPTH and q0 + q < q1:
-            into[l] = x[at(start + (first + across) * step_across + (q0 + q) * step_q)]
+        if is_inside(here + l * q_step, q1) & is_inside(there + l * across_step, limit) & is_of_slice(l, wide):
+            into[l] = x[at(index + l * apart)]
 
 
 @device_function
-def put(X, now, step_q, tall, values):
+def put(X, now, along_q, wide, values):
     """What `fetch` read, from registers to shared memory."""
+    q, across, q_step, across_step = spot(wide, along_q)
     for l in range(values.shape[0]):
-        q, across = spot(thread() + l * SIDE * SIDE, tall, step_q == 1)
-        if across < tall and q < DEPTH:
-            X[now & 1, q, across] = values[l]
+        if is_of_slice(l, wide):
+            X[now & 1, q + l * q_step, across + l * across_step] = values[l]
+
+
+@device_function
+def is_of_slice(l, wide):
+    """Whether this thread has a number l: in the narrowest slices half of the threads have none."""
+    return thread() + l * SIDE * SIDE < DEPTH * wide
 
 
 @functools.cache
-def tile_kernel(rows):
-    """The kernel whose threads own `rows` rows of their tile."""
+def tile_kernel(rows, blocks):
+    """The kernel whose threads own `rows` rows of their tile; registers for `blocks` blocks on a multiprocessor."""
     tall, loads = SIDE * rows, cut(DEPTH * rows, SIDE)
     pitch, wide_pitch = tall + PAD, WIDE + PAD
 
-    @kernel
+    @tile(blocks)
     def product_kernel(a, b, out, sizes, steps):
         A = cuda.shared.array((2, DEPTH, pitch), a.dtype, alignment=ALIGN)
         B = cuda.shared.array((2, DEPTH, wide_pitch), a.dtype, alignment=ALIGN)
@@ -171,17 +204,17 @@ def tile_kernel(rows):
         next_a, next_b = cuda.local.array(loads, a.dtype), cuda.local.array(LOADS, a.dtype)
         M, N, Q, chunk, batch = sizes
         z = cuda.blockIdx.z % batch
-        m0, n0, q0 = cuda.blockIdx.y * tall, cuda.blockIdx.x * WIDE, cuda.blockIdx.z // batch * chunk
-        q1 = min(Q, q0 + chunk)
+        m0, n0, q0 = cuda.blockIdx.y * tall, cuda.blockIdx.x * WIDE, short(cuda.blockIdx.z // batch * chunk)
+        q1 = short(min(Q, q0 + chunk))
         clear(total)
         fetch(a, z * steps[4], m0, M, q0, q1, steps[0], steps[1], tall, next_a)
         fetch(b, z * steps[5], n0, N, q0, q1, steps[3], steps[2], WIDE, next_b)
         now = 0
         while q0 < q1:
-            put(A, now, steps[1], tall, next_a)
-            put(B, now, steps[2], WIDE, next_b)
+            put(A, now, steps[1] == 1, tall, next_a)
+            put(B, now, steps[2] == 1, WIDE, next_b)
             cuda.syncthreads()
-            q0 += DEPTH
+            q0 = short(q0 + DEPTH)
             if q0 < q1:
                 fetch(a, z * steps[4], m0, M, q0, q1, steps[0], steps[1], tall, next_a)
                 fetch(b, z * steps[5], n0, N, q0, q1, steps[3], steps[2], WIDE, next_b)

@@ -8,6 +8,7 @@ x (N, K) logits, labels (N,) integers in 0..K-1, ε the label smoothing (Szegedy
 
 import numpy as np
 
+from kernels import device
 from kernels.dispatch import Room, expect_rank, expect_shape
 from kernels.errors import DTypeError, ShapeError
 
@@ -36,7 +37,8 @@ def cross_entropy_forward(x, labels, smoothing=0.0):
 def cross_entropy_backward(gloss, logp, labels, smoothing=0.0):
     """gx (N, K) = gloss · (softmax - target) / N"""
     _check(logp, labels)
-    return room.call("cross_entropy_backward", float(gloss), logp, labels, float(smoothing))
+    gloss = gloss if device.is_on_device(gloss) else float(gloss)       # to look at one on a GPU is to wait for it
+    return room.call("cross_entropy_backward", gloss, logp, labels, float(smoothing))
 
 
 def _check(x, labels):

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from kernels.device.array import DeviceArray
-from kernels.device.launching import block_sum
+from kernels.device.array import DeviceArray, full
+from kernels.device.launching import block_sum, split
 from kernels.device.shim import THREADS, cuda, device_function, kernel, launch, launch_flat
 from kernels.device.sums import middle
 
@@ -38,7 +38,8 @@ def cross_entropy_forward(logp, labels, smoothing):
 def cross_entropy_backward(gloss, logp, labels, smoothing):
     """See the room."""
     gx, (N, K) = np.empty_like(logp), logp.shape
-    launch_flat(_cross_entropy_backward, gx.size, gloss / N, logp, _labels(labels), smoothing, K, gx, gx.size)
+    gloss = gloss if isinstance(gloss, DeviceArray) else full((1,), gloss, logp.dtype)      # not asked for: nobody waits
+    launch_flat(_cross_entropy_backward, gx.size, gloss, logp, _labels(labels), smoothing, (N, K), gx, gx.size)
     return gx
 
 
@@ -105,9 +106,10 @@ def _losses(logp, labels, smoothing, K, rows):
 
 
 @kernel
-def _cross_entropy_backward(share, logp, labels, smoothing, K, gx, count):
+def _cross_entropy_backward(gloss, logp, labels, smoothing, sizes, gx, count):
     i = cuda.grid(1)
     if i < count:
-        n, k = i // K, i % K
+        N, K = sizes
+        n, k = split(i, K)
         target = smoothing / K + ((1 - smoothing) if k == labels[n] else 0.0)
-        gx[i] = share * (math.exp(np.float64(logp[i])) - target)
+        gx[i] = np.float64(gloss[0]) / N * (math.exp(np.float64(logp[i])) - target)

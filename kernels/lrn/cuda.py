@@ -8,22 +8,22 @@ import math
 
 import numpy as np
 
-from kernels.device.launching import split
-from kernels.device.shim import cuda, device_function, kernel, launch_planes
+from kernels.device.launching import at, plane_and_pixel, split
+from kernels.device.shim import device_function, kernel, launch_planes
 
 
 def forward(x, size, alpha, beta, k):
     """See the room."""
     y, s = np.empty_like(x), np.empty_like(x)
-    number = x.dtype.type
-    launch_planes(_forward, *_planes(x), x, size, (number(alpha / size), number(beta), number(k)), y, s, _sizes(x))
+    numbers = tuple(x.dtype.type(number) for number in (alpha / size, beta, k, 1))
+    launch_planes(_forward, *_planes(x), x, size, numbers, beta == 0.75, y, s, _sizes(x))
     return y, s
 
 
 def backward(gy, x, s, size, alpha, beta):
     """See the room."""
-    gx, number = np.empty_like(x), x.dtype.type
-    launch_planes(_backward, *_planes(x), gy, x, s, size, (number(2 * alpha * beta / size), number(beta)), gx, _sizes(x))
+    gx, numbers = np.empty_like(x), tuple(x.dtype.type(number) for number in (2 * alpha * beta / size, beta, 1))
+    launch_planes(_backward, *_planes(x), gy, x, s, size, numbers, beta == 0.75, gx, _sizes(x))
     return gx
 
 
@@ -36,41 +36,40 @@ def _sizes(x):
 
 
 @device_function
-def _power(s, beta):
-    """s^-beta; beta 0.75, which every paper uses, takes two square roots"""
-    if beta == 0.75:
+def _power(s, beta, roots, one):
+    """s^-beta; beta 0.75, which every paper uses, takes two square roots. `one` is of s's type: to Numba a whole number over
+    a float32 is float64."""
+    if roots:
         root = math.sqrt(s)
-        return 1 / (root * math.sqrt(root))
+        return one / (root * math.sqrt(root))
     return s ** -beta
 
 
 @kernel
-def _forward(x, size, numbers, y, s, sizes):
-    plane = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    p = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+def _forward(x, size, numbers, roots, y, s, sizes):
     planes, C, P = sizes
+    plane, p = plane_and_pixel(P)
     if plane < planes and p < P:
         n, c = split(plane, C)
         total = x.dtype.type(0)
         for other in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
-            value = x[(n * C + other) * P + p]
+            value = x[at((n * C + other) * P + p)]
             total += value * value
         scale = numbers[2] + numbers[0] * total
-        i = plane * P + p
+        i = at(plane * P + p)
         s[i] = scale
-        y[i] = x[i] * _power(scale, numbers[1])
+        y[i] = x[i] * _power(scale, numbers[1], roots, numbers[3])
 
 
 @kernel
-def _backward(gy, x, s, size, numbers, gx, sizes):
-    plane = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    p = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+def _backward(gy, x, s, size, numbers, roots, gx, sizes):
     planes, C, P = sizes
+    plane, p = plane_and_pixel(P)
     if plane < planes and p < P:
         n, c = split(plane, C)
         total = x.dtype.type(0)
         for other in range(max(0, c - (size - 1) // 2), min(C, c + size // 2 + 1)):
-            at = (n * C + other) * P + p
-            total += gy[at] * x[at] * _power(s[at], numbers[1]) / s[at]
-        i = plane * P + p
-        gx[i] = gy[i] * _power(s[i], numbers[1]) - numbers[0] * x[i] * total
+            i = at((n * C + other) * P + p)
+            total += gy[i] * x[i] * _power(s[i], numbers[1], roots, numbers[2]) / s[i]
+        i = at(plane * P + p)
+        gx[i] = gy[i] * _power(s[i], numbers[1], roots, numbers[2]) - numbers[0] * x[i] * total

@@ -8,8 +8,10 @@ the order of each sum is fixed.
 import numpy as np
 
 from kernels.device.array import DeviceArray
-from kernels.device.launching import split
-from kernels.device.shim import cuda, device_function, kernel, launch_planes
+from kernels.device.launching import at, over, plane_and_pixel, split
+from kernels.device.shim import SIMULATED, cuda, device_function, kernel, launch_flat, launch_planes
+
+SMALL = 12 if SIMULATED else 256        # pixels of a plane that one thread adds up, from lines that stay in the cache
 
 
 def max_forward(x, window):
@@ -58,8 +60,13 @@ def adaptive_avg_backward(gy, height, width):
 
 
 def global_avg_forward(x):
-    """See the room: rows of H·W values, added up as all sums are."""
-    return x.mean((2, 3))
+    """See the room: small planes, as networks end with, by one thread each, large ones by a block (kernels/device/sums.py)."""
+    N, C, H, W = x.shape
+    if H * W > SMALL:
+        return x.mean((2, 3))
+    y = DeviceArray((N, C), x.dtype)
+    launch_flat(_mean_of_planes, y.size, x, H * W, y, y.size)
+    return y
 
 
 def global_avg_backward(gy, height, width):
@@ -79,8 +86,8 @@ def _sizes(image, out):
 @device_function
 def _position(planes, width, height):
     """(inside, plane, row, column) of this thread"""
-    plane = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    row, column = split(cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, width)
+    plane, pixel = plane_and_pixel(width * height)
+    row, column = split(pixel, width)
     return plane < planes and row < height, plane, row, column
 
 
@@ -90,15 +97,15 @@ def _clip(position, stride, pad, dilation, taps, size):
     start = position * stride - pad
     stop = min(start + (taps - 1) * dilation + 1, size)
     if start < 0:
-        start += (-start + dilation - 1) // dilation * dilation
+        start += over(-start + dilation - 1, dilation) * dilation
     return start, stop
 
 
 @device_function
 def _seen_by(pixel, stride, pad, extent, positions):
     """(first, one past the last) window position along one side whose window, holes included, covers a pixel."""
-    last = (pixel + pad) // stride
-    first = max(0, (pixel + pad - extent + stride) // stride)
+    last = over(pixel + pad, stride)
+    first = over(max(0, pixel + pad - extent + stride), stride)
     return first, min(last + 1, positions)
 
 
@@ -118,15 +125,19 @@ def _max_forward(x, window, y, argmax, sizes):
     if inside:
         h0, h1 = _clip(i, window.stride_h, window.top, window.dilation_h, window.kernel_h, H)
         w0, w1 = _clip(j, window.stride_w, window.left, window.dilation_w, window.kernel_w, W)
-        best, where = x[plane * H * W + h0 * W + w0], h0 * W + w0
-        for h in range(h0, h1, window.dilation_h):
-            for w in range(w0, w1, window.dilation_w):
-                value = x[plane * H * W + h * W + w]
+        start, h = plane * H * W, h0
+        best, where = x[at(start + h0 * W + w0)], h0 * W + w0
+        while h < h1:                   # range() with a step would divide to count them
+            w = w0
+            while w < w1:
+                value = x[at(start + h * W + w)]
                 if value > best or (value != value and best == best):       # the first NaN wins and stays
                     best, where = value, h * W + w
-        at = plane * OH * OW + i * OW + j
-        y[at] = best
-        argmax[at] = where
+                w += window.dilation_w
+            h += window.dilation_h
+        place = at(plane * OH * OW + i * OW + j)
+        y[place] = best
+        argmax[place] = where
 
 
 @kernel
@@ -139,10 +150,10 @@ def _max_backward(gy, argmax, window, gx, sizes):
         total = gy.dtype.type(0)
         for i in range(i0, i1):
             for j in range(j0, j1):
-                at = plane * OH * OW + i * OW + j
-                if argmax[at] == h * W + w:
-                    total += gy[at]
-        gx[plane * H * W + h * W + w] = total
+                place = at(plane * OH * OW + i * OW + j)
+                if argmax[place] == h * W + w:
+                    total += gy[place]
+        gx[at(plane * H * W + h * W + w)] = total
 
 
 @kernel
@@ -155,9 +166,9 @@ def _avg_forward(x, window, include_pad, y, sizes):
         total = x.dtype.type(0)
         for h in range(h0, h1):
             for w in range(w0, w1):
-                total += x[plane * H * W + h * W + w]
+                total += x[at(plane * H * W + h * W + w)]
         count = _count(i, j, window, H, W, (h1 - h0) * (w1 - w0), include_pad)
-        y[plane * OH * OW + i * OW + j] = total / x.dtype.type(count)
+        y[at(plane * OH * OW + i * OW + j)] = total / x.dtype.type(count)
 
 
 @kernel
@@ -173,13 +184,13 @@ def _avg_backward(gy, window, include_pad, gx, sizes):
             for j in range(j0, j1):
                 w0, w1 = _clip(j, window.stride_w, window.left, 1, window.kernel_w, W)
                 count = _count(i, j, window, H, W, (h1 - h0) * (w1 - w0), include_pad)
-                total += gy[plane * OH * OW + i * OW + j] / gy.dtype.type(count)
-        gx[plane * H * W + h * W + w] = total
+                total += gy[at(plane * OH * OW + i * OW + j)] / gy.dtype.type(count)
+        gx[at(plane * H * W + h * W + w)] = total
 
 
 @device_function
 def _cell(i, out, size):
-    return i * size // out, ((i + 1) * size + out - 1) // out
+    return over(i * size, out), over((i + 1) * size + out - 1, out)
 
 
 @kernel
@@ -192,8 +203,8 @@ def _adaptive_avg_forward(x, y, sizes):
         total = x.dtype.type(0)
         for h in range(h0, h1):
             for w in range(w0, w1):
-                total += x[plane * H * W + h * W + w]
-        y[plane * OH * OW + i * OW + j] = total / x.dtype.type((h1 - h0) * (w1 - w0))
+                total += x[at(plane * H * W + h * W + w)]
+        y[at(plane * OH * OW + i * OW + j)] = total / x.dtype.type((h1 - h0) * (w1 - w0))
 
 
 @kernel
@@ -203,9 +214,19 @@ def _adaptive_avg_backward(gy, gx, sizes):
     inside, plane, h, w = _position(planes, W, H)
     if inside:
         total = gy.dtype.type(0)
-        for i in range(h * OH // H, ((h + 1) * OH - 1) // H + 1):
+        for i in range(over(h * OH, H), over((h + 1) * OH - 1, H) + 1):
             h0, h1 = _cell(i, OH, H)
-            for j in range(w * OW // W, ((w + 1) * OW - 1) // W + 1):
+            for j in range(over(w * OW, W), over((w + 1) * OW - 1, W) + 1):
                 w0, w1 = _cell(j, OW, W)
-                total += gy[plane * OH * OW + i * OW + j] / gy.dtype.type((h1 - h0) * (w1 - w0))
-        gx[plane * H * W + h * W + w] = total
+                total += gy[at(plane * OH * OW + i * OW + j)] / gy.dtype.type((h1 - h0) * (w1 - w0))
+        gx[at(plane * H * W + h * W + w)] = total
+
+
+@kernel
+def _mean_of_planes(x, pixels, y, planes):
+    plane = cuda.grid(1)
+    if plane < planes:
+        total = x.dtype.type(0)
+        for p in range(pixels):
+            total += x[at(plane * pixels + p)]
+        y[plane] = total / x.dtype.type(pixels)

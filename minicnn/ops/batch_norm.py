@@ -93,7 +93,5 @@ def _apply(kind, inputs, running_mean, running_var, training, momentum, eps):
     op = kind(eps=eps) if own else kind(running_mean, running_var, eps)
     y = apply(op, *inputs)
     if training and running_mean is not None:
-        count = y.size // y.shape[1]
-        running_mean += momentum * (op.mean - running_mean)
-        running_var += momentum * (op.var * (count / (count - 1)) - running_var)
+        kernel.move_running(running_mean, running_var, op.mean, op.var, momentum, y.size // y.shape[1])
     return y
