@@ -1,5 +1,6 @@
 """Weights in the order in which the micro-kernel reads them: for a panel of filters, one vector row a tap and channel."""
 
+import functools
 import weakref
 
 import numpy as np
@@ -15,8 +16,9 @@ _kept = {}      # id of weights -> what was made of them
 _transpose = square_transpose(VECTOR)
 
 
+@functools.cache
 def panels(filters, dtype, most=4):
-    """Vectors of filters to each panel: [(first vector, vectors)] as an int64 array; wide panels of at most `most` vectors, no
+    """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to; at most `most` vectors wide, no
     lonely vector at the end."""
     count, most = -(-filters // lanes(dtype)), min(most, max(ROWS))
     widths = [most] * (count // most) + [count % most] * (count % most > 0)
