@@ -18,8 +18,10 @@ _transpose = square_transpose(VECTOR)
 
 @functools.cache
 def panels(filters, dtype, most=4):
-    """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to; at most `most` vectors wide, no
-    lonely vector at the end."""
+    """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to.
+
+    Wide panels of at most `most` vectors, no lonely vector at the end.
+    """
     count, most = -(-filters // lanes(dtype)), min(most, max(ROWS))
     widths = [most] * (count // most) + [count % most] * (count % most > 0)
     if len(widths) > 1 and widths[-1] == 1:
