@@ -276,8 +276,8 @@ def _pack_taps(x, segments, step, shift, left, packed):
         else:
             for p in range(length):
                 target, source = packed[(q + p) * PACKED:(q + p + 1) * PACKED], flat[at + p * step:][:left]
-                for i in range(left):
-                    target[i] = source[i]
+                for i in range(PACKED):
+                    target[i] = source[i] if i < left else 0
         q += length
 
 

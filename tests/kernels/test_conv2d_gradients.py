@@ -40,7 +40,7 @@ def test_onto_is_added_to_on_every_rung(case, dtype):
             assert (wide[:, :C] == 7).all()
 
 
-@pytest.mark.parametrize("channels, filters", [(48, 16), (37, 5), (200, 24)])
+@pytest.mark.parametrize(("channels", "filters"), [(48, 16), (37, 5), (200, 24)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_weight_gradient_of_more_channels_than_filters_is_that_of_the_reference(channels, filters, dtype):
     """A 1x1 convolution: the product is then turned round."""
