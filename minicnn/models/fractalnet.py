@@ -10,7 +10,8 @@ RECIPE = Recipe(
     schedule="multistep", schedule_args={"milestones": [200, 300, 350, 375], "factor": 0.1},
     augmentation=(("pad_crop", 4), ("flip",), ("normalize",)), initial="Xavier (Glorot and Bengio 2010)",
     dropout="0, 0.1, 0.2, 0.3, 0.4 behind the blocks; drop-path local 0.15 and global, half of the mini-batches each",
-    notes="the rate is divided by 10 each time the remaining epochs halve; weight decay unverified")
+    notes="the rate is divided by 10 each time the remaining epochs halve; weight decay unverified; after few epochs recompute "
+          "batch norm's statistics, which drop-path took from joins with inputs missing")
 LOCAL_DROP = 0.15               # probability that a join loses an input (section 3)
 GLOBAL_SHARE = 0.5              # of the mini-batches that take one column
 
