@@ -73,6 +73,8 @@ class Op:
 
     needs = ()
     makes_gradients = "unknown"     # "new" or "parts of gy" (disjoint ones) lets the engine add to them in place
+    adds_gradients = False          # whether backward adds the first input's gradient to `onto`, if set, and returns that
+    onto = None
 
     def check(self, *arrays):
         """Raise an error of minicnn.errors if `forward` cannot take these arrays: the value, the rule, the remedy."""
@@ -247,6 +249,7 @@ def _step_back(tensor, gy, gradients, own):
     op, inputs = record.op, record.inputs
     record.op = record.inputs = None
     start = time.perf_counter()
+    _give_gradients(op, inputs, gradients, own)
     results = op.backward(gy)
     seconds = time.perf_counter() - start
     results = results if isinstance(results, tuple | list) else (results,)
@@ -257,6 +260,8 @@ def _step_back(tensor, gy, gradients, own):
     for i, (x, g, needed) in enumerate(zip(inputs, results, op.needs)):
         if needed:
             _check_gradient(op, i, x, g)
+            if gradients.get(id(x)) is g and op.onto is g:          # the op has added it itself
+                continue
             # A leaf keeps its gradient: it must not share memory with another's.
             if x._creator is None and any(np.may_share_memory(g, other) for other in taken):
                 g = g.copy()
@@ -271,6 +276,12 @@ def _step_back(tensor, gy, gradients, own):
                 own.add(id(x))
     if _mode.observers:
         notify("backward", op, gy, results, seconds)
+
+
+def _give_gradients(op, inputs, gradients, own):
+    """For an op that can add to a gradient that is there: the one of its first input, if nobody else holds it."""
+    if op.adds_gradients and op.needs[0] and id(inputs[0]) in own and not _mode.observers:
+        op.onto = gradients.get(id(inputs[0]))
 
 
 def _is_new(op, g, gy, gy_is_own):

@@ -10,7 +10,8 @@ Sums are taken of x minus the channel's first value, in runs of 64 rows, and the
 import numpy as np
 from numba import njit, prange
 
-from kernels import layout
+from kernels import layout, streaming
+from kernels.streaming import distance, fetch, finish, near, put
 
 ANY_ORDER = True        # arrays are put in channels-last order here
 PARTS = 16              # shares of the pixels: the sums of each are added up in order
@@ -21,8 +22,8 @@ def statistics(x):
     """See the room."""
     C, count = x.shape[1], x.size // x.shape[1]
     (x,), times = layout.long_rows(x)
-    shift, parts = x[0, :C].copy(), np.zeros((PARTS, 2, C * times))
-    _sums(x, np.tile(shift, times), parts)
+    shift, parts = x[0, :C].copy(), np.empty((PARTS, 2, C * times))
+    _sums(x, _repeat(shift, times), parts)
     total, square = parts.sum(0).reshape(2, times, C).sum(1)
     average = total / count
     var = np.maximum(square / count - average * average, 0)
@@ -35,10 +36,10 @@ def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     terms = mean, _scale(weight, var, eps), bias
     if add is None:
         (a, b), times = layout.long_rows(x, y)
-        _normalize(a, *[np.tile(t, times) for t in terms], relu, b)
+        _normalize(a, *[_repeat(t, times) for t in terms], relu, streaming.pays(y), b)
     else:
         (a, s, b), times = layout.long_rows(x, add, y)
-        _normalize_add(a, s, *[np.tile(t, times) for t in terms], relu, b)
+        _normalize_add(a, s, *[_repeat(t, times) for t in terms], relu, streaming.pays(y), b)
     return y
 
 
@@ -47,11 +48,11 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
     gx = layout.empty(x.shape, x.dtype)
     relu, bias = relu_bias is not None, mean if relu_bias is None else relu_bias
     (g, a, out), times = layout.long_rows(gy, x, gx)
-    terms = [np.tile(t, times) for t in (mean, _scale(weight, var, eps), bias)]
-    parts = np.zeros((PARTS, 2, mean.size * times))
+    terms = [_repeat(t, times) for t in (mean, _scale(weight, var, eps), bias)]
+    parts = np.empty((PARTS, 2, mean.size * times))
     _gradient_sums(g, a, *terms, relu, parts)
     gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
-    _input_gradient(g, a, *terms, relu, tuple(np.tile(t, times) for t in slopes), out)
+    _input_gradient(g, a, *terms, relu, tuple(_repeat(t, times) for t in slopes), out)
     return gx, gweight, gbias
 
 
@@ -59,12 +60,17 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
     """See the room."""
     gx, gadd = layout.empty(x.shape, x.dtype), layout.empty(x.shape, x.dtype)
     (g, b, a, masked, out), times = layout.long_rows(gy, y, x, gadd, gx)
-    terms = [np.tile(t, times) for t in (mean, _scale(weight, var, eps), mean)]
-    parts = np.zeros((PARTS, 2, mean.size * times))
+    terms = [_repeat(t, times) for t in (mean, _scale(weight, var, eps), mean)]
+    parts = np.empty((PARTS, 2, mean.size * times))
     _masked_sums(g, b, a, terms[0], masked, parts)
     gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
-    _input_gradient(masked, a, *terms, False, tuple(np.tile(t, times) for t in slopes), out)
+    _input_gradient(masked, a, *terms, False, tuple(_repeat(t, times) for t in slopes), out)
     return gx, gweight, gbias, gadd
+
+
+def _repeat(values, times):
+    """A channel's values for each pixel of a long row."""
+    return np.concatenate((values,) * times)
 
 
 def _scale(weight, var, eps):
@@ -82,26 +88,28 @@ def _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics):
 
 
 @njit(cache=True)
-def _add_up(run, part):
+def _add_up(run, total):
     """The sums of a run into the part's, in float64; the run begins anew."""
     for i in range(2):
         for c in range(run.shape[1]):
-            part[i, c] += run[i, c]
+            total[i, c] += run[i, c]
             run[i, c] = 0
 
 
 @njit(cache=True, parallel=True)
 def _sums(x, shift, parts):
     """parts[p] = (Σ d, Σ d²), d = x - shift, over the rows of part p"""
-    Q, C = x.shape[0], shift.size
+    Q, C, ahead = x.shape[0], shift.size, distance(x, shift.size)
     for p in prange(PARTS):
-        run = np.zeros((2, C), x.dtype)
+        run, sums = np.zeros((2, C), x.dtype), np.zeros((2, C))
         start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
         for q0 in range(start, stop, RUN):
             q1 = min(stop, q0 + RUN)
             q, total, square = q0, run[0], run[1]
             while q + 4 <= q1:          # four rows to each visit of the sums
                 a, b, c, d = x[q], x[q + 1], x[q + 2], x[q + 3]
+                for i in range(4):
+                    fetch(x[q + i].ctypes.data + ahead, C, x)
                 for k in range(C):
                     a_, b_, c_, d_ = a[k] - shift[k], b[k] - shift[k], c[k] - shift[k], d[k] - shift[k]
                     total[k] += (a_ + b_) + (c_ + d_)
@@ -113,78 +121,102 @@ def _sums(x, shift, parts):
                     a_ = a[k] - shift[k]
                     total[k] += a_
                     square[k] += a_ * a_
-            _add_up(run, parts[p])
+            _add_up(run, sums)
+        parts[p] = sums
 
 
 @njit(cache=True, parallel=True)
-def _normalize(x, mean, scale, bias, relu, y):
-    Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
+def _normalize(x, mean, scale, bias, relu, far, y):
+    Q, C, zero, ahead = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size)
+    closed = zero if relu else x.dtype.type(np.nan)         # no value is below a NaN
     for p in prange(PARTS):
+        b = near(C, y)
         for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):
-            a, b = x[q], y[q]
+            a = x[q]
+            fetch(a.ctypes.data + ahead, C, x)
             for c in range(C):
                 value = (a[c] - mean[c]) * scale[c] + bias[c]
-                b[c] = zero if relu and value < 0 else value
+                b[c] = zero if value < closed else value
+            put(y[q].ctypes.data, b.ctypes.data, C, far, y)
+        finish()
 
 
 @njit(cache=True, parallel=True)
-def _normalize_add(x, add, mean, scale, bias, relu, y):
-    Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
+def _normalize_add(x, add, mean, scale, bias, relu, far, y):
+    Q, C, zero, ahead, ahead_add = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size), distance(add, mean.size)
+    closed = zero if relu else x.dtype.type(np.nan)
     for p in prange(PARTS):
+        b = near(C, y)
         for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):
-            a, s, b = x[q], add[q], y[q]
+            a, s = x[q], add[q]
+            fetch(a.ctypes.data + ahead, C, x)
+            fetch(s.ctypes.data + ahead_add, C, x)
             for c in range(C):
                 value = (a[c] - mean[c]) * scale[c] + bias[c] + s[c]
-                b[c] = zero if relu and value < 0 else value
+                b[c] = zero if value < closed else value
+            put(y[q].ctypes.data, b.ctypes.data, C, far, y)
+        finish()
 
 
 @njit(cache=True, parallel=True)
 def _gradient_sums(gy, x, mean, scale, bias, relu, parts):
     """parts[p] = (Σ g, Σ g·(x - mean)), g = gy where the ReLU was open"""
-    Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
+    Q, C, zero, ahead, ahead_gy = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size), distance(gy, mean.size)
+    closed = zero if relu else x.dtype.type(np.nan)
     for p in prange(PARTS):
-        run = np.zeros((2, C), x.dtype)
+        run, sums = np.zeros((2, C), x.dtype), np.zeros((2, C))
         start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
         for q0 in range(start, stop, RUN):
             total, product = run[0], run[1]
             for q in range(q0, min(stop, q0 + RUN)):
                 a, g = x[q], gy[q]
+                fetch(a.ctypes.data + ahead, C, x)
+                fetch(g.ctypes.data + ahead_gy, C, x)
                 for c in range(C):
                     d = a[c] - mean[c]
-                    open_ = zero if relu and d * scale[c] + bias[c] <= 0 else g[c]
+                    open_ = zero if d * scale[c] + bias[c] <= closed else g[c]
                     total[c] += open_
                     product[c] += open_ * d
-            _add_up(run, parts[p])
+            _add_up(run, sums)
+        parts[p] = sums
 
 
 @njit(cache=True, parallel=True)
 def _masked_sums(gy, y, x, mean, masked, parts):
     """As _gradient_sums, with the ReLU's output given; masked = g"""
     Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
+    ahead, ahead_y, ahead_gy = distance(x, C), distance(y, C), distance(gy, C)
     for p in prange(PARTS):
-        run = np.zeros((2, C), x.dtype)
+        run, sums = np.zeros((2, C), x.dtype), np.zeros((2, C))
         start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
         for q0 in range(start, stop, RUN):
             total, product = run[0], run[1]
             for q in range(q0, min(stop, q0 + RUN)):
                 a, b, g, m = x[q], y[q], gy[q], masked[q]
+                fetch(a.ctypes.data + ahead, C, x)
+                fetch(b.ctypes.data + ahead_y, C, x)
+                fetch(g.ctypes.data + ahead_gy, C, x)
                 for c in range(C):
-                    open_ = zero if b[c] <= 0 else g[c]
-                    m[c] = open_
-                    total[c] += open_
-                    product[c] += open_ * (a[c] - mean[c])
-            _add_up(run, parts[p])
+                    m[c] = zero if b[c] <= 0 else g[c]
+                for c in range(C):
+                    total[c] += m[c]
+                    product[c] += m[c] * (a[c] - mean[c])
+            _add_up(run, sums)
+        parts[p] = sums
 
 
 @njit(cache=True, parallel=True)
 def _input_gradient(gy, x, mean, scale, bias, relu, slopes, gx):
     """gx = scale · (g - average - (x - mean) · slope)"""
-    Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
+    Q, C, zero, ahead, ahead_gy = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size), distance(gy, mean.size)
+    closed = zero if relu else x.dtype.type(np.nan)
     average, slope = slopes
     for p in prange(PARTS):
         for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):
             a, g, out = x[q], gy[q], gx[q]
+            fetch(a.ctypes.data + ahead, C, x)
+            fetch(g.ctypes.data + ahead_gy, C, x)
             for c in range(C):
                 d = a[c] - mean[c]
-                open_ = zero if relu and d * scale[c] + bias[c] <= 0 else g[c]
+                open_ = zero if d * scale[c] + bias[c] <= closed else g[c]
                 out[c] = scale[c] * (open_ - average[c] - d * slope[c])

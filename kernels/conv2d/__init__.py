@@ -7,6 +7,8 @@ the C inputs. Source: LeCun et al. 1998, section II.A; groups: Krizhevsky et al.
 """
 
 from kernels import layout
+from kernels.activation import accumulate
+from kernels.concat import copy_into
 from kernels.dispatch import Room, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
@@ -29,19 +31,40 @@ def ordered(x):
     return x if c_order else layout.channels_last(x)
 
 
-def forward(x, weight, bias, window, groups=1, relu=False):
+def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """y (N, K, OH, OW); see the module for the formula. Padding reads as zeros; with relu what is below 0 becomes 0, in the
-    same pass. Raises ShapeError, DTypeError."""
+    same pass. out: some channels of a channels-last array for y to be written to. Raises ShapeError, DTypeError."""
     _check(x, weight, window, groups)
     expect_shape("conv2d: bias", bias, weight.shape[:1])
-    return room.call("forward", x, weight, bias, window, groups, bool(relu))
+    expect_shape("conv2d: out", out, (x.shape[0], weight.shape[0], *window.output_size(*x.shape[2:])))
+    if out is None:
+        return room.call("forward", x, weight, bias, window, groups, bool(relu))
+    if _in_place(x):
+        return room.call("forward", x, weight, bias, window, groups, bool(relu), out)
+    copy_into(out, room.call("forward", x, weight, bias, window, groups, bool(relu)))
+    return out
 
 
-def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
-    """(gx, gweight, gbias) for the upstream gradient gy (N, K, OH, OW); None where `needs` says False."""
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
+    """(gx, gweight, gbias) for the upstream gradient gy (N, K, OH, OW); None where `needs` says False.
+
+    onto: an array of x's shape that gx is added to, and which is returned in its place.
+    """
     _check(x, weight, window, groups)
     expect_shape("conv2d: gy", gy, (x.shape[0], weight.shape[0], *window.output_size(*x.shape[2:])))
-    return room.call("backward", gy, x, weight, window, groups, needs)
+    expect_shape("conv2d: onto", onto, x.shape)
+    if onto is None or not needs[0]:
+        return room.call("backward", gy, x, weight, window, groups, needs)
+    if _in_place(x) and layout.pitch(onto) is not None:
+        return room.call("backward", gy, x, weight, window, groups, needs, onto)
+    gx, gweight, gbias = room.call("backward", gy, x, weight, window, groups, needs)
+    accumulate(onto, gx)
+    return onto, gweight, gbias
+
+
+def _in_place(x):
+    """Whether the rung in use writes its results into arrays that it is given."""
+    return x.device == "cpu" and room.pinned() not in ("reference", "im2col")
 
 
 def _check(x, weight, window, groups):

@@ -14,12 +14,14 @@ as many filters as channels in each; everything else is left to the rung below. 
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from kernels import layout
+from kernels import layout, streaming
+from kernels.activation import accumulate
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.classes import forward_classes, gradient_classes
 from kernels.conv2d.implicit_gemm import _block_size, _place, _segments, sum_rows
 from kernels.conv2d.packing import kept
 from kernels.gemm.micro import group_correlation, group_tile, lanes, registers
+from kernels.streaming import finish
 
 ANY_ORDER = True        # arrays are put in channels-last order here
 VECTOR = registers()[0]
@@ -38,29 +40,32 @@ def fits(weight, groups):
             and weight.shape[0] % wide == 0)
 
 
-def forward(x, weight, bias, window, groups=1, relu=False):
+def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """See the room, and the module for the formula."""
     if not fits(weight, groups):
-        return implicit_gemm.forward(x, weight, bias, window, groups, relu)
-    x, out = layout.channels_last(x), window.output_size(*x.shape[2:])
-    y = layout.empty((len(x), len(weight), *out), x.dtype)
+        return implicit_gemm.forward(x, weight, bias, window, groups, relu, out)
+    x, size = layout.channels_last(x), window.output_size(*x.shape[2:])
+    y = layout.empty((len(x), len(weight), *size), x.dtype) if out is None else out
     bias = np.zeros(len(weight), x.dtype) if bias is None else np.ascontiguousarray(bias)
-    classes = forward_classes(window, x.shape[2:], 1, layout.pitch(x), out, layout.pitch(y))
-    sizes = weight.shape[1], int(relu), get_num_threads()
+    classes = forward_classes(window, x.shape[2:], 1, layout.pitch(x), size, layout.pitch(y))
+    sizes = weight.shape[1], int(relu), get_num_threads(), int(streaming.fits(layout.rows(y), VECTOR))
     _multiply(layout.rows(x), kept(_pack, weight, False), bias, classes, len(x), sizes, layout.rows(y))
     return y
 
 
-def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
     """See the room, and the module for the formulas."""
     if not fits(weight, groups):
-        return implicit_gemm.backward(gy, x, weight, window, groups, needs)
+        return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
     x, gy, gx, gw = layout.channels_last(x), layout.channels_last(gy), None, None
     if needs[0] and x.size:
         gx = layout.empty(x.shape, x.dtype)
         classes = gradient_classes(window, gy.shape[2:], 1, layout.pitch(gy), x.shape[2:], layout.pitch(gx))
         _multiply(layout.rows(gy), _pack(weight, True), np.zeros(x.shape[1], x.dtype), classes, len(gy),
-                  (weight.shape[1], 0, get_num_threads()), layout.rows(gx))
+                  (weight.shape[1], 0, get_num_threads(), 0), layout.rows(gx))
+        if onto is not None:
+            accumulate(onto, gx)
+            gx = onto
     if needs[1]:
         gw = _weight_gradient(gy, x, weight, window)
     return gx if gx is not None or not needs[0] else np.zeros(x.shape, x.dtype), gw, sum_rows(gy) if needs[2] else None
@@ -97,7 +102,7 @@ def _tile(size, a, runs, b, c, like):
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, bias, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, … of the pixels of each class, and all channels of them."""
-    size, relu, workers = sizes
+    size, relu, workers, past = sizes
     item, width, block_size = y.itemsize, VECTOR // y.itemsize, _block_size(x, classes, images, workers) // ROWS * ROWS
     block_size = max(ROWS, block_size)
     for worker in prange(workers):
@@ -117,7 +122,8 @@ def _multiply(x, packed, bias, classes, images, sizes, y):
                     for q in range(0, count, ROWS):
                         _tile(size, (x.ctypes.data + shift, places[0, q:].ctypes.data), (runs.ctypes.data, runs.shape[0]),
                               packed[b].ctypes.data,
-                              (y.ctypes.data + shift, places[1, q:].ctypes.data, start, relu), y)
+                              (y.ctypes.data + shift, places[1, q:].ctypes.data, start, relu, past), y)
+        finish()
 
 
 def _weight_gradient(gy, x, weight, window):

@@ -18,55 +18,64 @@ address, Dukhan 2019, "The indirect convolution algorithm".
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from kernels import layout
+from kernels import layout, streaming
 from kernels.conv2d.classes import forward_classes, gradient_classes
 from kernels.conv2d.packing import ROWS, WIDE, kept, merged, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
+from kernels.streaming import finish
 
 VECTOR = registers()[0]         # bytes
 BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
 NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
-SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own
+PACKED = 2 * TAPS               # rows packed at once: of float32 a cache line, or half of one
+SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own, where these are small
+APART = 16                      # values between rows of sums: at powers of two they would share the cache's sets
 PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
-_copy_taps = rows_copy(TAPS)
+_copy_taps = rows_copy(PACKED)
 _copy_one, _copy_two, _copy_three = (rows_copy(vectors, VECTOR) for vectors in (1, 2, 3))
 _taps_one, _taps_two, _taps_three = (rows_tile(TAPS, vectors, VECTOR) for vectors in (1, 2, 3))
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
 
-def forward(x, weight, bias, window, groups=1, relu=False):
+def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """y = X · W + bias; see the module. Shapes as in the room."""
-    x, out = layout.channels_last(x), window.output_size(*x.shape[2:])
-    y = layout.empty((x.shape[0], weight.shape[0], *out), x.dtype)
+    x, size = layout.channels_last(x), window.output_size(*x.shape[2:])
+    y = layout.empty((x.shape[0], weight.shape[0], *size), x.dtype) if out is None else out
     if not y.size:
         return y
     packed, columns, depth, G = kept(pack, weight, groups)
-    classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), out, layout.pitch(y))
+    classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), size, layout.pitch(y))
     _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
-              (columns, depth, get_num_threads(), int(relu)), layout.rows(y))
+              (columns, depth, get_num_threads(), int(relu), _past(y, groups), False), layout.rows(y))
     return y
 
 
-def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
     """(gx, gW, gbias); see the module. Shapes as in the room."""
     x, gy = layout.channels_last(x), layout.channels_last(gy)
-    return (_input_gradient(gy, x.shape, weight, window, groups) if needs[0] else None,
+    return (_input_gradient(gy, x.shape, weight, window, groups, onto) if needs[0] else None,
             _weight_gradient(gy, x, weight.shape, window, groups) if needs[1] else None,
             sum_rows(gy) if needs[2] else None)
 
 
-def _input_gradient(gy, shape, weight, window, groups):
-    gx = layout.empty(shape, gy.dtype)
+def _input_gradient(gy, shape, weight, window, groups, onto=None):
+    gx = layout.empty(shape, gy.dtype) if onto is None else onto
     if not gx.size:
         return gx
     packed, columns, depth, G = pack(weight, groups, transposed=True)
     classes = gradient_classes(window, gy.shape[2:], depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
     _multiply(layout.rows(gy), packed, _starts(None, G, columns, gy.dtype), panels(columns, gy.dtype), classes, len(gy),
-              (columns, depth, get_num_threads(), 0), layout.rows(gx))
+              (columns, depth, get_num_threads(), 0, 0, onto is not None), layout.rows(gx))
     return gx
+
+
+def _past(y, groups):
+    """1 where tiles may be stored past the caches."""
+    whole = y.shape[1] // groups * y.itemsize % streaming.LINE == 0
+    return int(whole and streaming.fits(layout.rows(y), VECTOR))
 
 
 def _starts(bias, G, columns, dtype):
@@ -117,7 +126,7 @@ def _place(classes, k, first, count, places):
 def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
     """One block of pixels against one panel of filters of one group."""
     first, vectors = panel
-    columns, shift, to, relu = sizes            # filters of the group, where its channels and its results begin
+    columns, shift, to, relu, past, adds = sizes        # filters of the group, where its channels and its results begin
     size, width, height = y.itemsize, VECTOR // y.itemsize, _height(vectors)
     a, c = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size
     start_at, left = start.ctypes.data + first * width * size, columns - first * width
@@ -125,14 +134,15 @@ def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
     for q in range(0, count, height):
         reads, writes = places[0, q:].ctypes.data, places[1, q:].ctypes.data
         if left >= vectors * width:
-            _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width), (c, writes, start_at, 0, relu), y)
+            _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width),
+                  (c, writes, start_at, c if adds else 0, relu, past), y)
             continue
         _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width),
-              (spare.ctypes.data, steps.ctypes.data, start_at, 0, relu), y)
+              (spare.ctypes.data, steps.ctypes.data, start_at, 0, relu, 0), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
             for k in range(left):
-                row[k] = spare[i * vectors * width + k]
+                row[k] = spare[i * vectors * width + k] + (row[k] if adds else 0)
 
 
 @njit(cache=True)
@@ -150,7 +160,7 @@ def _block_size(x, classes, images, workers):
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
-    columns, depth, workers, relu = sizes
+    columns, depth, workers, relu, past, adds = sizes
     groups, block_size = packed.shape[0], _block_size(x, classes, images, workers)
     firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
     for k in range(classes.table.shape[0]):
@@ -170,11 +180,14 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
                 count = min(block_size, images * classes.table[k, 1] * classes.table[k, 3] - first)
                 _place(classes, k, first, count, places)
                 runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
+                if adds and runs.shape[0] == 0:         # nothing to add
+                    continue
                 for g in range(groups):
                     for p in range(p0, min(table.shape[0], p0 + near)):
                         some = packed[g, table[p, 0] * taps:]
                         _block(x, some, starts[g], (table[p, 0], table[p, 1]), places, count, runs,
-                               (columns, g * depth, g * columns, relu), y, spare)
+                               (columns, g * depth, g * columns, relu, past, adds), y, spare)
+        finish()
 
 
 def _weight_gradient(gy, x, shape, window, groups):
@@ -186,9 +199,10 @@ def _weight_gradient(gy, x, shape, window, groups):
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), gy.shape[2:], layout.pitch(gy))
     wide = int(table[:, 1].sum()) * lanes(gy.dtype)
     blocks = -(-gy.size // (shape[0] * BLOCK))
-    splits = min(SPLITS, blocks)                                    # shares of the pixels, the same for any number of threads
-    ranges = max(1, min(-(-get_num_threads() // (splits * G)), T * depth // TAPS))      # and of the rows of gW
-    sums = np.zeros((splits, G, T * depth, wide), gy.dtype)
+    # shares of the pixels, the same for any number of threads; where sums fill the cache, tasks share the rows of gW instead
+    splits = 1 if T * depth * wide * gy.itemsize > NEAR else min(SPLITS, blocks)
+    ranges = max(1, min(-(-get_num_threads() // (splits * G)), T * depth // PACKED))    # and of the rows of gW
+    sums = np.zeros((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
     _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges), sums)
     gw = np.empty((groups, shape[0] // groups, shape[1], T), gy.dtype)
     unpack(sums, m, gw)
@@ -243,17 +257,17 @@ def _pack_filters(gy, segments, step, to, columns, table, packed):
 
 @njit(cache=True)
 def _pack_taps(x, segments, step, shift, left, packed):
-    """packed[q, i] = value `shift` + i behind where pixel q starts, behind the last of `left` values that one again."""
+    """packed[q, i] = value `shift` + i behind where pixel q starts, behind the last of `left` values anything."""
     flat, q, size = x.reshape(-1), 0, x.itemsize
     for s in range(segments.shape[0]):
         at, length = segments[s, 0] + shift, segments[s, 2]
-        if left >= TAPS:
-            _copy_taps(packed.ctypes.data + q * TAPS * size, x.ctypes.data + at * size, step, length, x)
+        if left >= PACKED or at + (length - 1) * step + PACKED <= flat.size:
+            _copy_taps(packed.ctypes.data + q * PACKED * size, x.ctypes.data + at * size, step, length, x)
         else:
             for p in range(length):
-                target, source = packed[(q + p) * TAPS:(q + p + 1) * TAPS], flat[at + p * step:][:left]
-                for i in range(TAPS):
-                    target[i] = source[min(i, left - 1)]
+                target, source = packed[(q + p) * PACKED:(q + p + 1) * PACKED], flat[at + p * step:][:left]
+                for i in range(left):
+                    target[i] = source[i]
         q += length
 
 
@@ -263,26 +277,28 @@ def _correlate_block(x, segments, step, span, runs, block, table, sums):
     size, width = x.itemsize, VECTOR // x.itemsize
     shift, row0, row1 = span
     count, filters, taps = block
-    each, writes, whole = np.arange(TAPS), np.empty(TAPS, np.int64), np.array([[0, count, 0]])
-    a, pixels = (taps.ctypes.data, each.ctypes.data, TAPS), (whole.ctypes.data, 1)
+    each, writes, whole = np.arange(TAPS), np.empty(PACKED, np.int64), np.array([[0, count, 0]])
+    pixels = whole.ctypes.data, 1
     for run in range(runs.shape[0]):
         first = runs[run, 2]
-        for row in range(max(first, row0), min(first + runs[run, 1], row1), TAPS):
-            left = min(first + runs[run, 1], row1) - row
+        for row in range(max(first, row0), min(first + runs[run, 1], row1), PACKED):
+            left = min(first + runs[run, 1], row1, row + PACKED) - row
             _pack_taps(x, segments, step, shift + runs[run, 0] + row - first, left, taps)
-            for i in range(TAPS):
-                writes[i] = (row + min(i, left - 1)) * sums.shape[1]
+            for i in range(PACKED):
+                writes[i] = (row + i if i < left else sums.shape[0] - 1) * sums.shape[1]
             for p in range(table.shape[0]):
                 first_filter, wide = table[p, 0] * width, table[p, 1] * width
                 b = filters.ctypes.data + first_filter * BLOCK * size
                 to = sums.ctypes.data + first_filter * size
-                c = (to, writes.ctypes.data, 0, to, 0)
-                if table[p, 1] == 1:
-                    _taps_one(a, pixels, (b, wide), c, x)
-                elif table[p, 1] == 2:
-                    _taps_two(a, pixels, (b, wide), c, x)
-                else:
-                    _taps_three(a, pixels, (b, wide), c, x)
+                for some in range(0, left, TAPS):
+                    a = taps.ctypes.data + some * size, each.ctypes.data, PACKED
+                    c = (to, writes[some:].ctypes.data, 0, to, 0, 0)
+                    if table[p, 1] == 1:
+                        _taps_one(a, pixels, (b, wide), c, x)
+                    elif table[p, 1] == 2:
+                        _taps_two(a, pixels, (b, wide), c, x)
+                    else:
+                        _taps_three(a, pixels, (b, wide), c, x)
 
 
 @njit(cache=True)
@@ -297,10 +313,11 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
     """A task is some rows of gW of one group over every splits-th block of pixels, in order."""
     columns, depth, ranges = sizes
     splits, groups, rows, wide = sums.shape
+    rows -= 1
     for task in prange(splits * groups * ranges):
         split, g, part = task // (groups * ranges), task // ranges % groups, task % ranges
         segments = np.empty((BLOCK, 3), np.int64)
-        filters, taps = _aligned(BLOCK * wide, x), _aligned(BLOCK * TAPS, x)
+        filters, taps = _aligned(BLOCK * wide, x), _aligned(BLOCK * PACKED, x)
         block = 0
         for k in range(classes.table.shape[0]):
             pixels = images * classes.table[k, 1] * classes.table[k, 3]

@@ -1,5 +1,6 @@
 """Weights in the order in which the micro-kernel reads them: for a panel of filters, one vector row a tap and channel."""
 
+import functools
 import weakref
 
 import numpy as np
@@ -15,9 +16,12 @@ _kept = {}      # id of weights -> what was made of them
 _transpose = square_transpose(VECTOR)
 
 
+@functools.cache
 def panels(filters, dtype, most=4):
-    """Vectors of filters to each panel: [(first vector, vectors)] as an int64 array; wide panels of at most `most` vectors, no
-    lonely vector at the end."""
+    """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to.
+
+    Wide panels of at most `most` vectors, no lonely vector at the end.
+    """
     count, most = -(-filters // lanes(dtype)), min(most, max(ROWS))
     widths = [most] * (count // most) + [count % most] * (count % most > 0)
     if len(widths) > 1 and widths[-1] == 1:

@@ -27,11 +27,12 @@ neural networks", sections 3 and 4; the transforms are theirs.
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from kernels import layout
+from kernels import layout, streaming
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.implicit_gemm import _aligned, _height, _tile, sum_rows
-from kernels.conv2d.packing import kept, pack, panels, unpack
+from kernels.conv2d.packing import ROWS, kept, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, tile_transform
+from kernels.streaming import fetch, finish
 
 ANY_ORDER = True        # arrays are put in channels-last order here
 VECTOR = registers()[0]
@@ -43,6 +44,8 @@ CHUNK = 64              # channels to a task of the weight gradient
 TASKS = 64              # shares of a block of tiles that may be transformed side by side
 SPLITS = 4             # shares of all tiles that have sums of their own, at the most
 TRANSFORM = 2000        # multiplications, for each pair of channel and filter, that one pass over the transformed filters costs
+HIGHEST = max(ROWS.values())     # rows of the highest tile
+FEW = 128               # bytes of a pixel so small that transforming it takes less time than waiting for it
 APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
 
 
@@ -103,25 +106,27 @@ def pays(x, weight, window, groups):
     return tiles >= 32 and saved > TRANSFORM * (3 if weight.flags.writeable else 1)
 
 
-def forward(x, weight, bias, window, groups=1, relu=False):
+def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """See the room, and the module for the formula."""
     if not fits(x, weight, window, groups):
-        return implicit_gemm.forward(x, weight, bias, window, groups, relu)
+        return implicit_gemm.forward(x, weight, bias, window, groups, relu, out)
     x = layout.channels_last(x)
-    y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype)
+    y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype) if out is None else out
     bias = np.zeros(len(weight), x.dtype) if bias is None else bias
-    _convolve(x, kept(_filters, weight, False), bias, (window.top, window.left), relu, y)
+    last = relu, streaming.fits(layout.rows(y), VECTOR), False
+    _convolve(x, kept(_filters, weight, False), bias, (window.top, window.left), last, y)
     return y
 
 
-def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
     """See the room, and the module for the formulas."""
     if not fits(x, weight, window, groups):
-        return implicit_gemm.backward(gy, x, weight, window, groups, needs)
+        return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
     x, gy, gx = layout.channels_last(x), layout.channels_last(gy), None
     if needs[0]:
-        gx = layout.empty(x.shape, x.dtype)
-        _convolve(gy, _filters(weight, True), np.zeros(x.shape[1], x.dtype), (2 - window.top, 2 - window.left), False, gx)
+        gx = layout.empty(x.shape, x.dtype) if onto is None else onto
+        before, nothing = (2 - window.top, 2 - window.left), np.zeros(x.shape[1], x.dtype)
+        _convolve(gy, _filters(weight, True), nothing, before, (False, False, onto is not None), gx)
     return gx, _weight_gradient(gy, x, window) if needs[1] else None, sum_rows(gy) if needs[2] else None
 
 
@@ -135,8 +140,11 @@ def _filters(weight, transposed):
     return filters, table, columns
 
 
-def _convolve(x, filters, bias, before, relu, y):
-    """All tiles of y: x (N, C, H, W) -> y (N, K, OH, OW), `before` the padding at the top and the left."""
+def _convolve(x, filters, bias, before, last, y):
+    """All tiles of y: x (N, C, H, W) -> y (N, K, OH, OW), `before` the padding at the top and the left.
+
+    last = (relu, past, adds), as in tile_transform.
+    """
     N, C, H, W = x.shape
     rows, columns = -(-y.shape[2] // OUT), -(-y.shape[3] // OUT)
     tiles, workers = N * rows * columns, get_num_threads()
@@ -144,8 +152,8 @@ def _convolve(x, filters, bias, before, relu, y):
     small = POINTS * C * K * size <= 2 * NEAR           # filters that may be fetched again for every few tiles
     most = max(24, NEAR // (POINTS * (C + K) * size)) if small else 128
     blocks = -(-tiles // (most * workers)) * workers
-    grid = np.array([rows, columns, H, W, y.shape[2], y.shape[3], *before, -(-tiles // blocks), workers], np.int64)
-    _convolve_tiles(layout.rows(x), filters[0], filters[1], bias, C, grid, int(relu), layout.rows(y))
+    grid = np.array([rows, columns, H, W, y.shape[2], y.shape[3], *before, -(-tiles // blocks), workers, *last], np.int64)
+    _convolve_tiles(layout.rows(x), filters[0], filters[1], bias, C, grid, layout.rows(y))
 
 
 @njit(cache=True, parallel=True)
@@ -160,7 +168,7 @@ def _transform_filters(packed, table, depth, turned, filters):
             tap = 8 - t if turned else t
             source[t] = packed.ctypes.data + (first * 9 * depth + (tap * depth + d) * wide) * size
         _spread(filters.ctypes.data + (start + d * wide) * size, step * size, to)
-        _filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0), packed)
+        _filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0, 0, 0), packed)
 
 
 @njit(cache=True)
@@ -169,7 +177,7 @@ def _panel(table, p, width, depth):
     return POINTS * (table[p, 0] * width * depth + p * APART), table[p, 1] * width * depth + APART
 
 
-@njit(cache=True)
+@njit(inline="always")
 def _patch(matrix, grid, tile, side, before, size, outside, addresses):
     """The addresses of the side x side pixels that belong to a tile; `outside` for those that are not in the image."""
     rows, columns = grid[0], grid[1]
@@ -178,16 +186,24 @@ def _patch(matrix, grid, tile, side, before, size, outside, addresses):
     top, left = i * OUT - before[0], j * OUT - before[1]
     start = matrix.ctypes.data + ((n * H + top) * W + left) * pitch
     if top >= 0 and left >= 0 and top + side <= H and left + side <= W:
-        for k in range(side * side):
-            addresses[k] = start + (k // side * W + k % side) * pitch
-        return
-    for k in range(side * side):
-        h, w = top + k // side, left + k % side
-        inside = 0 <= h < H and 0 <= w < W
-        addresses[k] = start + (k // side * W + k % side) * pitch if inside else outside
+        for h in range(side):
+            for w in range(side):
+                addresses[h * side + w] = start + (h * W + w) * pitch
+    else:
+        for h in range(side):
+            for w in range(side):
+                inside = 0 <= top + h < H and 0 <= left + w < W
+                addresses[h * side + w] = start + (h * W + w) * pitch if inside else outside
 
 
-@njit(cache=True)
+@njit(inline="always")
+def _fetch_tile(addresses, side, channels, like):
+    """Ask for the pixels of the tile that comes four tiles later, in a row of tiles."""
+    for k in range(side // 2 - 1, side * side, side):
+        fetch(addresses[k] + 4 * OUT * channels * like.itemsize, OUT * channels, like)
+
+
+@njit(inline="always")
 def _spread(base, step, addresses):
     """addresses[point] = base + point · step"""
     for point in range(addresses.size):
@@ -195,42 +211,54 @@ def _spread(base, step, addresses):
 
 
 @njit(cache=True, parallel=True)
-def _convolve_tiles(x, filters, table, bias, C, grid, relu, y):
+def _convolve_tiles(x, filters, table, bias, C, grid, y):
     """Worker w has blocks w, w + workers, …: it transforms a block's tiles, multiplies point by point, and transforms back."""
     tiles, most, workers = y.shape[0] // (grid[4] * grid[5]) * grid[0] * grid[1], grid[8], grid[9]
     size, width, K = x.itemsize, VECTOR // x.itemsize, bias.size
     for worker in prange(workers):
         seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
-        nothing, nowhere = _aligned(C, x), _aligned(K, x)
+        nothing, nowhere, run = _aligned(C, x), _aligned(K, x), np.array([[0, C, 0]])
         nothing[:] = 0
+        nowhere[:] = 0
+        last = bias.ctypes.data, grid[10], grid[11], grid[12]
         V, M = _aligned(POINTS * (most * C + APART), x), _aligned(POINTS * (most * K + APART), x)
+        places = np.empty((2, most + HIGHEST), np.int64)
         for t0 in range(worker * most, tiles, workers * most):
             count = min(most, tiles - t0)
+            _places(0, count, (C, K), places)
             for t in range(count):
                 _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
+                if C * size <= FEW:
+                    _fetch_tile(seen, IN, C, x)
                 _spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
-                _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0), x)
+                _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0, 0), x)
             for point in range(POINTS):
                 for p in range(table.shape[0]):
                     start, step = _panel(table, p, width, C)
-                    _multiply_point(V[point * (most * C + APART):], filters[start + point * step:], table[p, 1], count, C, K,
-                                    M[point * (most * K + APART) + table[p, 0] * width:])
+                    _multiply_point(V[point * (most * C + APART):], filters[start + point * step:], table[p, 1], count, run,
+                                    places, M[point * (most * K + APART) + table[p, 0] * width:])
             for t in range(count):
                 _spread(M.ctypes.data + t * K * size, (most * K + APART) * size, points)
                 _patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data, results)
-                _output(points.ctypes.data, results.ctypes.data, K // width, (bias.ctypes.data, relu), x)
+                _output(points.ctypes.data, results.ctypes.data, K // width, last, x)
+        finish()
 
 
 @njit(cache=True)
-def _multiply_point(V, filters, vectors, count, C, K, M):
+def _places(first, last, steps, places):
+    """places (2, ·): where each of some rows is read and where it goes, behind the last row that one again."""
+    for i in range(last - first + HIGHEST):
+        row = min(first + i, last - 1)
+        places[0, i], places[1, i] = row * steps[0], row * steps[1]
+
+
+@njit(cache=True)
+def _multiply_point(V, filters, vectors, count, run, places, M):
     """M[t, k] = Σ_c V[t, c] · filters[c, k] for one panel of filters"""
-    height, wide = _height(vectors), vectors * VECTOR // V.itemsize
-    reads, writes, run = np.empty(height, np.int64), np.empty(height, np.int64), np.array([[0, C, 0]])
-    for t in range(0, count, height):
-        for i in range(height):             # behind the last tile the last one again
-            reads[i], writes[i] = min(t + i, count - 1) * C, min(t + i, count - 1) * K
-        _tile(vectors, (V.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1), (filters.ctypes.data, wide),
-              (M.ctypes.data, writes.ctypes.data, 0, 0, 0), V)
+    b = filters.ctypes.data, vectors * VECTOR // V.itemsize
+    for t in range(0, count, _height(vectors)):
+        _tile(vectors, (V.ctypes.data, places[0, t:].ctypes.data, 1), (run.ctypes.data, 1), b,
+              (M.ctypes.data, places[1, t:].ctypes.data, 0, 0, 0, 0), V)
 
 
 def _weight_gradient(gy, x, window):
@@ -258,11 +286,13 @@ def _correlate_shares(x, gy, sizes, grid, table, sums):
     for share in prange(shares):
         V, D = _aligned(POINTS * (most * (C + APART) + APART), x), _aligned(POINTS * (most * (K + APART) + APART), x)
         V, D = V.reshape(POINTS, V.size // POINTS), D.reshape(POINTS, D.size // POINTS)
+        places = np.empty((2, C + HIGHEST), np.int64)
+        _places(0, C, (1, K), places)
         first, last = tiles * share // shares, tiles * (share + 1) // shares
         for t0 in range(first, last, most):
             _transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), 0), V, D)
             for point in range(POINTS):
-                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), sums[share, point])
+                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), places, sums[share, point])
 
 
 def _correlate_blocks(x, gy, sizes, grid, table, sums):
@@ -296,11 +326,15 @@ def _transform_tiles(x, gy, channels, grid, block, V, D):
     nothing[:] = 0
     for t in range(count):
         _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
+        if C * size <= FEW:
+            _fetch_tile(seen, IN, C, x)
         _spread(V.ctypes.data + (to + t) * (C + APART) * size, v_step, points)
-        _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0), x)
+        _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0, 0), x)
         _patch(gy, grid, t0 + t, OUT, (0, 0), grid[4:6], nothing.ctypes.data, results)
+        if K * size <= FEW:
+            _fetch_tile(results, OUT, K, x)
         _spread(D.ctypes.data + (to + t) * (K + APART) * size, d_step, points)
-        _result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0), x)
+        _result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0, 0, 0), x)
 
 
 @njit(cache=True, parallel=True)
@@ -309,25 +343,22 @@ def _correlate_block(V, D, table, sizes, sums):
     parts = (C + CHUNK - 1) // CHUNK
     for task in prange(POINTS * parts):
         point, c0 = task // parts, task % parts * CHUNK
-        _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), sums[point])
+        places = np.empty((2, CHUNK + HIGHEST), np.int64)
+        _places(c0, min(C, c0 + CHUNK), (1, K), places)
+        _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), places, sums[point])
 
 
 @njit(cache=True)
-def _correlate_point(V, D, table, sizes, sums):
+def _correlate_point(V, D, table, sizes, places, sums):
     """sums[c, k] += Σ_t V[t, c] · D[t, k] for the channels c0 <= c < c1"""
     C, K, count, c0, c1 = sizes
     run = np.array([[0, count, 0]])
     for p in range(table.shape[0]):
         first, vectors = table[p]
-        height = _height(vectors)
-        reads, writes = np.empty(height, np.int64), np.empty(height, np.int64)
-        to = sums.ctypes.data + first * VECTOR
-        for c in range(c0, c1, height):
-            for i in range(height):         # behind the last channel the last one again
-                reads[i] = min(c + i, c1 - 1)
-                writes[i] = reads[i] * K
-            _tile(vectors, (V.ctypes.data, reads.ctypes.data, C + APART), (run.ctypes.data, 1),
-                  (D.ctypes.data + first * VECTOR, K + APART), (to, writes.ctypes.data, 0, to, 0), V)
+        b, to = (D.ctypes.data + first * VECTOR, K + APART), sums.ctypes.data + first * VECTOR
+        for c in range(0, c1 - c0, _height(vectors)):
+            _tile(vectors, (V.ctypes.data, places[0, c:].ctypes.data, C + APART), (run.ctypes.data, 1), b,
+                  (to, places[1, c:].ctypes.data, 0, to, 0, 0), V)
 
 
 @njit(cache=True, parallel=True)
@@ -344,4 +375,4 @@ def _transform_gradient(sums, C, taps):
                     total[k] += part[k]
         _spread(sums.ctypes.data + c * K * size, step, source)
         _spread(taps.ctypes.data + c * K * size, C * K * size, to)
-        _filter_gradient(source.ctypes.data, to.ctypes.data, K // width, (0, 0), sums)
+        _filter_gradient(source.ctypes.data, to.ctypes.data, K // width, (0, 0, 0, 0), sums)

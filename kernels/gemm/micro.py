@@ -18,6 +18,8 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from kernels.streaming import LINE, store_past_caches
+
 
 @functools.cache
 def registers():
@@ -74,10 +76,11 @@ def rows_tile(rows, vectors, vector_bytes):
         C[i, j] = start[j] + Σ_runs Σ_q A_i[shift + q · a_step] · B[(first + q) · b_step + j],   i < rows, j < vectors · lanes
 
     a = (address, table, a_step): A_i starts table[i] values behind the address. runs = (table, count): of each run the shift,
-    the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto, relu): C[i, :] is
-    stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i] behind the
-    address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0. Addresses are integers, tables addresses
-    of int64; `like` is any array of the product's dtype.
+    the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto, relu, past): C[i, :]
+    is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i] behind the
+    address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past the caches
+    (kernels.streaming; the rows must then start on lines). Addresses are integers, tables addresses of int64; `like` is any
+    array of the product's dtype.
     """
     @intrinsic
     def tile(typing_context, a, runs, b, c, like):
@@ -97,7 +100,7 @@ def group_tile(rows, group, vector_bytes):
 
     Channel j xor d is another of j's group, and over all d each of them once: the vector is shuffled within its groups, and no
     product with a zero between groups is ever formed. a = (address, table), runs = (table, count) of shift, unused, tap;
-    b an address; c = (address, table, start, relu), as in rows_tile.
+    b an address; c = (address, table, start, relu, past), as in rows_tile.
     """
     @intrinsic
     def tile(typing_context, a, runs, b, c, like):
@@ -186,12 +189,13 @@ def rows_copy(values, vector_bytes=0):
 
 @functools.cache
 def tile_transform(side, function, vector_bytes):
-    """An intrinsic transform(source, target, vectors, (start, relu), like): F·d·Fᵀ of a square d of side x side vectors.
+    """An intrinsic transform(source, target, vectors, last, like): F·d·Fᵀ of a square d of side x side vectors.
 
     function: F as a Python function of `side` values that gives a list, written with +, - and * by numbers; it is applied to
     the columns and then to the rows. source and target are addresses of int64 addresses, one for each vector of the square,
-    row by row; then the same for the next vector behind each, `vectors` times. start: an address of values that are added, 0
-    for none; relu: what is below 0 becomes 0.
+    row by row; then the same for the next vector behind each, `vectors` times. last = (start, relu, past, adds): `start`
+    is an address of values that are added, 0 for none; with relu what is below 0 becomes 0; with past stores go past the
+    caches; with adds the results are added to what is at the target.
     """
     @intrinsic
     def transform(typing_context, source, target, vectors, last, like):
@@ -252,7 +256,7 @@ class _Tile:
     def over_rows(self, a, runs, b, c):
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
-        (a, a_table, a_step), (runs, count), (b, b_step), (c, c_table, start, onto, relu) = a, runs, b, c
+        (a, a_table, a_step), (runs, count), (b, b_step), (c, c_table, start, onto, relu, past) = a, runs, b, c
         table = lambda address: builder.inttoptr(address, i64.as_pointer())
         entry = lambda pointer, k: builder.load(builder.gep(pointer, [k]))
         placed = lambda base, offsets: [builder.gep(self.pointer(base), [entry(table(offsets), self.constant(i))])
@@ -274,7 +278,7 @@ class _Tile:
                     builder.store(builder.fadd(builder.load(total), self.load(source)), total)
         self.rectify(sums, relu)
         self.targets = vectors(c)
-        self.end(sums)
+        self.end(sums, past)
 
     def table(self, address):
         """(k) -> entry k of a table of int64"""
@@ -287,7 +291,7 @@ class _Tile:
 
     def over_groups(self, group, a, runs, b, c):
         """See group_tile."""
-        builder, (a, a_table), (runs, count), (c, c_table, start, relu) = self.builder, a, runs, c
+        builder, (a, a_table), (runs, count), (c, c_table, start, relu, past) = self.builder, a, runs, c
         a_rows = [builder.gep(self.pointer(a), [self.table(a_table)(i)]) for i in range(self.rows)]
         sums, b, run = self.begin_from(start), self.pointer(b), self.table(runs)
         with cgutils.for_range(builder, count, intp=ir.IntType(64)) as loop:
@@ -302,7 +306,7 @@ class _Tile:
                     builder.store(builder.call(self.fma, product), total)
         self.rectify(sums, relu)
         self.targets = [[builder.gep(self.pointer(c), [self.table(c_table)(i)])] for i in range(self.rows)]
-        self.end(sums)
+        self.end(sums, past)
 
     def correlate_groups(self, group, x, gy, segments, shifts, out):
         """See group_correlation."""
@@ -335,7 +339,7 @@ class _Tile:
                 value = builder.load(total)
                 builder.store(builder.select(builder.fcmp_ordered("<", value, zero), zero, value), total)
 
-    def transform(self, source, target, vectors, side, function, start, relu):
+    def transform(self, source, target, vectors, side, function, start, relu, past, adds):
         """See tile_transform."""
         builder, i64 = self.builder, ir.IntType(64)
         zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
@@ -351,10 +355,14 @@ class _Tile:
                 builder.store(self.load(vector(start)), begin)
             least = builder.select(builder.icmp_signed("!=", relu, self.constant(0)), zero,
                                    ir.Constant(self.vector, [ir.Constant(self.real, float("-inf"))] * self.width))
-            for k, value in enumerate(value for row in rows for value in row):
-                result = builder.fadd(value.value, builder.load(begin))
-                result = builder.select(builder.fcmp_ordered("<", result, least), least, result)
-                self.store(result, vector(entry(target, k)))
+            results = [builder.fadd(value.value, builder.load(begin)) for row in rows for value in row]
+            results = [builder.select(builder.fcmp_ordered("<", result, least), least, result) for result in results]
+            self.targets = [[vector(entry(target, k)) for k in range(len(results))]]
+            sums = [[cgutils.alloca_once_value(builder, result) for result in results]]
+            with builder.if_then(builder.icmp_signed("!=", adds, adds.type(0))):
+                for total, place in zip(sums[0], self.targets[0]):
+                    builder.store(builder.fadd(self.load(place), builder.load(total)), total)
+            self.end(sums, past)
 
     def begin_from(self, start):
         """Registers for the tile, each row with the values at the address `start`, or zeros if that is 0."""
@@ -397,10 +405,24 @@ class _Tile:
             for total, b_vector in zip(row, b):
                 builder.store(builder.call(self.fma, [splat, b_vector, builder.load(total)]), total)
 
-    def end(self, sums):
+    def end(self, sums, past=None):
+        """Store the tile; past the caches where `past` is not 0."""
+        if past is None or self.width * self.align != LINE:
+            self.store_all(sums, self.store)
+            return
+        with self.builder.if_else(self.builder.icmp_signed("!=", past, self.constant(0))) as (streamed, stored):
+            with streamed:
+                self.store_all(sums, self.stream)
+            with stored:
+                self.store_all(sums, self.store)
+
+    def store_all(self, sums, store):
         for row, targets in zip(sums, self.targets):
             for total, target in zip(row, targets):
-                self.store(self.builder.load(total), target)
+                store(self.builder.load(total), target)
+
+    def stream(self, value, pointer):
+        store_past_caches(self.builder, value, self.builder.bitcast(pointer, self.vector.as_pointer()))
 
     def shuffle(self, a, b, lanes):
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), self.width), lanes))

@@ -29,7 +29,7 @@ def rows_tile(rows, vectors, vector_bytes):
     def tile(a, runs, b, c, like):
         dtype, size = like.dtype, like.itemsize
         width = vectors * vector_bytes // size
-        (a, a_table, a_step), (runs, count), (b, b_step), (c, c_table, start, onto, relu) = a, runs, b, c
+        (a, a_table, a_step), (runs, count), (b, b_step), (c, c_table, start, onto, relu, _) = a, runs, b, c
         sums = np.zeros((rows, width), dtype) + (view(start, width, dtype) if start else 0)
         places, targets = view(a_table, rows, np.int64), view(c_table, rows, np.int64)
         for shift, length, first in view(runs, 3 * count, np.int64).reshape(count, 3):
@@ -49,7 +49,7 @@ def group_tile(rows, group, vector_bytes):
     def tile(a, runs, b, c, like):
         dtype, size = like.dtype, like.itemsize
         width = vector_bytes // size
-        (a, a_table), (runs, count), (c, c_table, start, relu) = a, runs, c
+        (a, a_table), (runs, count), (c, c_table, start, relu, _) = a, runs, c
         for at, to in zip(view(a_table, rows, np.int64), view(c_table, rows, np.int64)):
             total = view(start, width, dtype).copy() if start else np.zeros(width, dtype)
             for shift, _, tap in view(runs, 3 * count, np.int64).reshape(count, 3):
@@ -99,14 +99,28 @@ def square_transpose(vector_bytes):
 def tile_transform(side, function, vector_bytes):
     """See kernels.gemm.micro."""
     def transform(source, target, vectors, last, like):
-        count, (start, relu) = vectors * vector_bytes // like.itemsize, last
+        count, (start, relu, _, adds) = vectors * vector_bytes // like.itemsize, last
         d = np.array([view(at, count, like.dtype) for at in view(source, side * side, np.int64)]).reshape(side, side, count)
         rows = np.array(function(np.array(function(d)).swapaxes(0, 1))).swapaxes(0, 1)     # columns, then rows
         rows = rows + (view(start, count, like.dtype) if start else 0)
         results = (np.maximum(rows, 0) if relu else rows).astype(like.dtype).reshape(-1, count)
         for row, at in zip(results, view(target, len(results), np.int64)):
-            view(at, count, like.dtype)[:] = row
+            place = view(at, count, like.dtype)
+            place[:] = place + row if adds else row
     return transform
+
+
+def put(target, source, count, past, like):
+    """See kernels.streaming."""
+    view(target, count, like.dtype)[:] = view(source, count, like.dtype)
+
+
+def fetch(address, count, like):
+    """See kernels.streaming."""
+
+
+def finish():
+    """See kernels.streaming."""
 
 
 def _strided(address, count, step, dtype):

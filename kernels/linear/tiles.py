@@ -91,7 +91,7 @@ def _forward(weight, packed, table, yt):
                 to = yt.ctypes.data + first * VECTOR
                 for i in range(0, min(ROWS, K - task * ROWS), _height(vectors)):
                     _tile(vectors, (weight.ctypes.data, reads[i:].ctypes.data, 1), (run.ctypes.data, 1), b,
-                          (to, writes[i:].ctypes.data, 0, to if c0 else 0, 0), yt)
+                          (to, writes[i:].ctypes.data, 0, to if c0 else 0, 0, 0), yt)
 
 
 @njit(cache=True, parallel=True)
@@ -110,7 +110,7 @@ def _input_gradient(gy, weight, table, gx):
                     for i in range(height):
                         reads[i], writes[i] = min(n + i, N - 1) * K, min(n + i, N - 1) * C
                     _tile(vectors, (gy.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1),
-                          (weight.ctypes.data + first * VECTOR, C), (to, writes.ctypes.data, 0, to, 0), gx)
+                          (weight.ctypes.data + first * VECTOR, C), (to, writes.ctypes.data, 0, to, 0, 0), gx)
 
 
 @njit(cache=True, parallel=True)
@@ -126,6 +126,6 @@ def _weight_gradient(gy, x, table, gw):
         for p in range(table.shape[0]):
             first, vectors = table[p]
             for i in range(0, min(ROWS, K - task * ROWS), _height(vectors)):
-                to = gw.ctypes.data + first * VECTOR, writes[i:].ctypes.data, 0, 0, 0
+                to = gw.ctypes.data + first * VECTOR, writes[i:].ctypes.data, 0, 0, 0, 0
                 _tile(vectors, (gy.ctypes.data, reads[i:].ctypes.data, K), (run.ctypes.data, 1),
                       (x.ctypes.data + first * VECTOR, C), to, x)

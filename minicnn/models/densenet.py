@@ -37,12 +37,13 @@ class DenseLayer(nn.Module):
             self.norm2 = None
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, *features):
+    def forward(self, *features, buffer=None):
+        """buffer: an ops.ChannelBuffer whose next channels the result may be written to."""
         if self.memory_efficient and self.training:
             return self.rest(ops.recompute(self.first, *features))
         if self.norm2 is not None and len(features) == 1:
-            x = nn.norm_relu(self.norm1, features[0])
-            return self.dropout(self.conv2(nn.conv_norm_relu(self.conv1, self.norm2, x)))
+            x = nn.conv_norm_relu(self.conv1, self.norm2, nn.norm_relu(self.norm1, features[0]))
+            return self.dropout(nn.conv_into(self.conv2, x, None if self.dropout.p and self.training else buffer))
         return self.rest(self.first(*features))
 
     def first(self, *features, again=False):
@@ -80,7 +81,7 @@ class DenseBlock(nn.Module):
             return ops.concat(features)
         buffer = ops.ChannelBuffer(self.out_channels)
         for layer in self.children():
-            x = ops.append(x, layer(x), buffer)
+            x = ops.append(x, layer(x, buffer=buffer if buffer.filled else None), buffer)
         return x
 
 

@@ -33,8 +33,19 @@ class BasicConv2d(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=not batch_norm)
         self.bn = nn.BatchNorm2d(out_channels, eps=0.001) if batch_norm else None
 
-    def forward(self, x):
-        return nn.conv_relu(self.conv, x) if self.bn is None else nn.conv_norm_relu(self.conv, self.bn, x)
+    def forward(self, x, buffer=None):
+        """buffer: an ops.ChannelBuffer whose next channels the result may be written to."""
+        if self.bn is None:
+            return nn.conv_relu(self.conv, x, buffer)
+        return nn.conv_norm_relu(self.conv, self.bn, x, buffer)
+
+
+class Branch(nn.Sequential):
+    """Two layers, the second of which may write to a buffer that all branches share."""
+
+    def forward(self, x, buffer=None):
+        first, second = self
+        return second(first(x), buffer)
 
 
 class Inception(nn.Module):
@@ -48,15 +59,15 @@ class Inception(nn.Module):
         super().__init__()
         large = 3 if batch_norm else 5
         self.branch1 = BasicConv2d(in_channels, c1, batch_norm, 1)
-        self.branch2 = nn.Sequential(BasicConv2d(in_channels, r3, batch_norm, 1),
-                                     BasicConv2d(r3, c3, batch_norm, 3, padding=1))
-        self.branch3 = nn.Sequential(BasicConv2d(in_channels, r5, batch_norm, 1),
-                                     BasicConv2d(r5, c5, batch_norm, large, padding=large // 2))
-        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, padding=1), BasicConv2d(in_channels, pool, batch_norm, 1))
+        self.branch2 = Branch(BasicConv2d(in_channels, r3, batch_norm, 1), BasicConv2d(r3, c3, batch_norm, 3, padding=1))
+        self.branch3 = Branch(BasicConv2d(in_channels, r5, batch_norm, 1),
+                              BasicConv2d(r5, c5, batch_norm, large, padding=large // 2))
+        self.branch4 = Branch(nn.MaxPool2d(3, 1, padding=1), BasicConv2d(in_channels, pool, batch_norm, 1))
         self.out_channels = c1 + c3 + c5 + pool
 
     def forward(self, x):
-        return ops.concat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)])
+        buffer = ops.ChannelBuffer(self.out_channels)
+        return ops.concat([self.branch1(x, buffer), self.branch2(x, buffer), self.branch3(x, buffer), self.branch4(x, buffer)])
 
 
 class NaiveInception(nn.Module):

@@ -30,7 +30,8 @@ class Fire(nn.Module):
 
     def forward(self, x):
         x = nn.conv_relu(self.squeeze, x)
-        return ops.concat([nn.conv_relu(self.expand1x1, x), nn.conv_relu(self.expand3x3, x)])
+        buffer = ops.ChannelBuffer(self.out_channels)
+        return ops.concat([nn.conv_relu(self.expand1x1, x, buffer), nn.conv_relu(self.expand3x3, x, buffer)])
 
 
 class BypassFire(nn.Module):

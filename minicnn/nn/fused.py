@@ -15,11 +15,11 @@ def conv_norm(conv, norm, x):
     return ops.conv2d(x, *conv.folded(norm), *conv.geometry)
 
 
-def conv_norm_relu(conv, norm, x):
-    """relu(norm(conv(x))), conv a Conv2d, norm a BatchNorm2d."""
+def conv_norm_relu(conv, norm, x, buffer=None):
+    """relu(norm(conv(x))), conv a Conv2d, norm a BatchNorm2d; buffer: as in conv_relu, for a model that was fused."""
     if observed() or not conv.folds(norm):
         return norm_relu(norm, conv(x))
-    return ops.conv2d_relu(x, *conv.folded(norm), *conv.geometry)
+    return ops.conv2d_relu(x, *conv.folded(norm), *conv.geometry, buffer)
 
 
 def norm_relu(norm, x, add=None):
@@ -30,8 +30,13 @@ def norm_relu(norm, x, add=None):
     return norm.with_relu(x, add)
 
 
-def conv_relu(conv, x):
-    """relu(conv(x)), conv a Conv2d."""
+def conv_into(layer, x, buffer):
+    """layer(x), a Conv2d, written to the next channels of an ops.ChannelBuffer."""
+    return layer(x) if observed() else ops.conv2d(x, *layer.weights(), *layer.geometry, buffer)
+
+
+def conv_relu(conv, x, buffer=None):
+    """relu(conv(x)), conv a Conv2d; buffer: an ops.ChannelBuffer whose next channels the result is written to."""
     if observed():
         return ops.relu(conv(x))
-    return ops.conv2d_relu(x, *conv.weights(), *conv.geometry)
+    return ops.conv2d_relu(x, *conv.weights(), *conv.geometry, buffer)

@@ -1,7 +1,5 @@
 """Concatenation."""
 
-import numpy as np
-
 import kernels
 import kernels.concat as kernel
 from minicnn.autograd import Op, apply, no_flops
@@ -49,10 +47,24 @@ class Append(Op):
 
 
 class ChannelBuffer:
-    """Room for `channels` channels, filled from the front; each array handed out is a part of it."""
+    """Room for `channels` channels, filled from the front; each array handed out is a part of it.
+
+    Convolutions that are given the buffer write their results side by side in it, and `concat` of these copies nothing.
+    """
 
     def __init__(self, channels):
         self.channels, self.filled, self.room = channels, 0, None
+
+    def part(self, shape, dtype):
+        """The next channels, an array of `shape` (N, K, H, W) to be written to, or None where they do not fit."""
+        N, K, H, W = shape
+        if self.room is None and self.channels >= K:
+            self.room = kernels.layout.empty((N, self.channels, H, W), dtype)
+        if (self.room is None or self.filled + K > self.channels or self.room.dtype != dtype
+                or self.room.shape[:1] + self.room.shape[2:] != (N, H, W)):
+            return None
+        self.filled += K
+        return self.room[:, self.filled - K:self.filled]
 
     def append(self, x, new):
         """x with `new` behind it, in the room where x is what fills it. Raises ShapeError where they do not fit together."""
@@ -65,11 +77,17 @@ class ChannelBuffer:
             self.room = kernels.layout.empty((len(x), self.channels, *x.shape[2:]), x.dtype)
             kernel.copy_into(self.room[:, :C], x)
             self.filled = C
-        elif self.filled != C or self.channels < C + K or not np.may_share_memory(self.room[:, :C], x):
+        elif self.room is not None and self.filled == C + K and self._is(x, 0) and self._is(new, C):
+            return self.room[:, :C + K]                 # new was written there already
+        elif self.filled != C or self.channels < C + K or not self._is(x, 0):
             return kernel.forward([x, new], 1)
         kernel.copy_into(self.room[:, C:C + K], new)
         self.filled = C + K
         return self.room[:, :C + K]
+
+    def _is(self, array, first):
+        """Whether an array is the room's channels from `first` on."""
+        return array.strides == self.room.strides and array.ctypes.data == self.room[:, first:].ctypes.data
 
 
 def append(x, new, buffer):

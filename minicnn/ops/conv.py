@@ -17,17 +17,25 @@ class Conv2d(Op):
     """
 
     makes_gradients = "new"
+    adds_gradients = True
 
-    def __init__(self, window, groups):
-        self.window, self.groups = window, groups
+    def __init__(self, window, groups, buffer=None):
+        self.window, self.groups, self.buffer = window, groups, buffer
 
     def forward(self, x, weight, bias=None):
+        return self.convolve(x, weight, bias)
+
+    def convolve(self, x, weight, bias, relu=False):
+        """The kernel's result, in the buffer's next channels where there is a buffer with room for it."""
         self.x, self.weight = kernel.ordered(x), weight
-        return kernel.forward(self.x, weight, bias, self.window, self.groups)
+        shape = len(x), len(weight), *self.window.output_size(*x.shape[2:])
+        out = None if self.buffer is None or x.device != "cpu" else self.buffer.part(shape, x.dtype)
+        self.buffer = None
+        return kernel.forward(self.x, weight, bias, self.window, self.groups, relu, out)
 
     def backward(self, gy):
         needs = (*self.needs, False)[:3]
-        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs)[:len(self.needs)]
+        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs, self.onto)[:len(self.needs)]
 
     def macs(self, output_shape, x_shape, weight_shape, bias_shape=None):
         return math.prod(output_shape) * math.prod(weight_shape[1:])
@@ -37,27 +45,27 @@ class Conv2dReLU(Conv2d):
     """y = max(conv2d(x, weight, bias), 0), stored once;  gy passes where y > 0, then as in Conv2d."""
 
     def forward(self, x, weight, bias=None):
-        self.x, self.weight = kernel.ordered(x), weight
-        self.y = kernel.forward(self.x, weight, bias, self.window, self.groups, relu=True)
+        self.y = self.convolve(x, weight, bias, relu=True)
         return self.y
 
     def backward(self, gy):
         return super().backward(relu_backward(gy, self.y))
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, buffer=None):
     """x (N, C, H, W) convolved with weight (K, C/groups, R, S) -> (N, K, OH, OW), as torch.nn.functional.conv2d.
 
-    padding: an int, (h, w), ((top, bottom), (left, right)), "same" or "valid". Raises ShapeError, DTypeError.
+    padding: an int, (h, w), ((top, bottom), (left, right)), "same" or "valid". buffer: an ops.ChannelBuffer whose next channels
+    the result is written to. Raises ShapeError, DTypeError.
     """
-    return _apply(Conv2d, x, weight, bias, stride, padding, dilation, groups)
+    return _apply(Conv2d, x, weight, bias, stride, padding, dilation, groups, buffer)
 
 
-def conv2d_relu(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d_relu(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, buffer=None):
     """relu(conv2d(x, …)) in one pass over the output."""
-    return _apply(Conv2dReLU, x, weight, bias, stride, padding, dilation, groups)
+    return _apply(Conv2dReLU, x, weight, bias, stride, padding, dilation, groups, buffer)
 
 
-def _apply(kind, x, weight, bias, stride, padding, dilation, groups):
-    op = kind(Window2d.of(weight.shape[2:], stride, padding, dilation), groups)
+def _apply(kind, x, weight, bias, stride, padding, dilation, groups, buffer):
+    op = kind(Window2d.of(weight.shape[2:], stride, padding, dilation), groups, buffer)
     return apply(op, x, weight) if bias is None else apply(op, x, weight, bias)
