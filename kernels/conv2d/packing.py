@@ -143,6 +143,19 @@ def unpack(sums, m, gw):
         _unpack_filters(matrix, T, g % m * Cg, m * Cg, out)
 
 
+@njit(cache=True, parallel=True)
+def add_splits(sums, gw):
+    """gw (K, C) from the first rows and columns of sums (splits, ·, ·): the splits added up in order."""
+    for k in prange(gw.shape[0]):
+        row = gw[k]
+        for c in range(row.size):
+            row[c] = sums[0, k, c]
+        for split in range(1, sums.shape[0]):
+            more = sums[split, k]
+            for c in range(row.size):
+                row[c] += more[c]
+
+
 @njit(cache=True)
 def _unpack_filters(matrix, T, c0, depth, out):
     """out[k, c·T + t] = matrix[t·depth + c0 + c, k]"""
