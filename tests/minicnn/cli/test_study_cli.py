@@ -62,8 +62,10 @@ def test_bad_usage_is_status_2(capsys, arguments):
 def test_models(capsys):
     status, out, _ = run(capsys, "models")
     assert status == 0
-    assert "resnet20" in out
-    assert "269,722" in out
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    heading = lines.index("He et al. 2016, Deep residual learning for image recognition")
+    assert heading < lines.index("resnet20 20 269,722 40.6 M 3x32x32 CIFAR-10+ 8.75 % (table 6)")
+    assert {line.split()[0] for line in lines if line} > set(models.names())
     assert max(map(len, out.splitlines())) <= 100
     status, out, _ = run(capsys, "models", "resnet20", "--json")
     found = {info["name"]: info for info in json.loads(out)}
