@@ -2,7 +2,8 @@
 
 Three figures that are often mixed up are kept apart: compile (Numba compiles the rung, or loads it from its cache),
 cold (the first call but for that: memory is new, caches hold nothing) and warm (the median of many calls). A rung whose
-result differs from the reference is not timed, and a compilation inside a timed region is an error.
+result differs from the reference is not timed, and a compilation inside a timed region is an error. Each rung gets the images
+in the order in memory that it works in (kernels/layout.py), as the layers of a network hand them on.
 """
 
 import statistics
@@ -96,7 +97,7 @@ def _bench_case(case, oracle, dtype, seconds, progress):
     rows = []
     for direction in ("forward", "backward"):
         with kernels.using(**{case.op: "reference"}):
-            expected = _arrays(getattr(oracle, direction)())
+            expected = _arrays(oracle.call(direction, "reference")())
         below = None
         for rung in kernels.rungs(case.op):
             if progress:
@@ -108,8 +109,7 @@ def _bench_case(case, oracle, dtype, seconds, progress):
 
 
 def _bench_rung(case, rung, direction, expected, tolerance, seconds, below):
-    kernels.ROOMS[case.op].rung(rung)       # importing it is not part of any figure
-    run = getattr(case, direction)
+    run = case.call(direction, rung)        # what it imports and puts in order is not part of any figure
     with kernels.using(**{case.op: rung}), watching() as compilations:
         start = time.perf_counter()
         result = run()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,6 +37,21 @@ def test_default_shapes_build():
         for case in cases(op):
             assert case.work["forward"] > 0
             assert case.unit in ("GFLOP/s", "GB/s")
+
+
+@pytest.mark.parametrize(("op", "rung", "last"), [
+    ("conv2d", "im2col", False), ("conv2d", "implicit_gemm", True), ("pool2d", "cpu", False), ("pool2d", "channels_last", True),
+    ("batch_norm", "channels_last", True), ("lrn", "cpu", False), ("concat", "channels_last", True)])
+def test_a_rung_gets_its_images_in_the_order_it_works_in(op, rung, last):
+    (case, *_) = cases(op, **small(op))
+    given = []
+    case = replace(case, forward=lambda *images: given.extend(images))
+    case.call("forward", rung)()
+    assert len(given) == len(case.images) > 0
+    for image, original in zip(given, case.images):
+        np.testing.assert_array_equal(image, original)
+        channel, column = image.strides[1], image.strides[3]
+        assert (channel < column) == last           # a pixel's channels side by side, or a row's pixels
 
 
 @pytest.mark.parametrize(("function", "direction"), [("forward", "forward"), ("backward", "backward")])
