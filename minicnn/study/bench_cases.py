@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -43,12 +44,12 @@ class Case:
     unit: str
 
     def call(self, direction, rung):
-        """A function without arguments that runs one direction on images in the order in memory that `rung` works in, as
-        in a network, where the layer before leaves them so: channels-last for a rung with ANY_ORDER, C order for the others."""
-        function, images = getattr(self, direction), self.images
+        """A partial() that runs one direction on images in the order in memory that `rung` works in, as in a network,
+        where the layer before leaves them so: channels-last for a rung with ANY_ORDER, C order for the others."""
+        images = self.images
         if getattr(kernels.ROOMS[self.op].rung(rung), "ANY_ORDER", False):
             images = [layout.channels_last(image) for image in images]
-        return lambda: function(*images)
+        return partial(getattr(self, direction), *images)
 
 
 def options_of(op, options):

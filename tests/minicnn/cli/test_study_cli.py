@@ -9,7 +9,7 @@ import pytest
 
 import kernels
 from minicnn import io, models
-from minicnn.cli import main
+from minicnn.cli import main, output
 
 
 def run(capsys, *arguments):
@@ -132,13 +132,22 @@ def test_doctor(capsys):
                                     "advice"}
 
 
+@pytest.mark.parametrize(("total", "line"), [(None, "compiling: 3 a\n"), (40, "compiling: 3 of 40 a\n")])
+def test_progress_without_a_terminal(capsys, monkeypatch, total, line):
+    monkeypatch.setattr(output, "_PLAIN_SECONDS", -1)
+    with output.progress("compiling", total) as advance:
+        advance(3, "a")
+    assert capsys.readouterr().err == line
+
+
 @pytest.mark.slow
 def test_warmup(capsys):
     status, out, _ = run(capsys, "warmup", "resnet20")
     assert status == 0
     assert "functions compiled" in out
-    status, out, _ = run(capsys, "warmup")
+    status, out, err = run(capsys, "warmup")
     assert status == 0
+    assert "`minicnn warmup resnet20` compiles only what that network needs" in err
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import kernels
 from minicnn.errors import ArgumentError, BackendError, ShapeError
 from minicnn.study import bench
 from minicnn.study.bench_cases import DEFAULTS, cases
-from minicnn.study.compilation import Compilations
+from minicnn.study.compilation import Compilations, watching
 from minicnn.study.warmup import SMALL, SMALL_MAP
 
 QUICK = {"seconds": 0.0}
@@ -27,8 +27,11 @@ def test_every_rung_of_every_room_agrees_and_is_timed(op, dtype):
         assert result
         timed = {(row.rung, row.direction) for row in result.rows}
         assert timed == {(rung, way) for rung in kernels.rungs(op) for way in ("forward", "backward")}
-        assert all(row.warm > 0 and row.cold > 0 and row.rate > 0 for row in result.rows)
-        assert [row.gain is None for row in result.rows] == [row.rung == "reference" for row in result.rows]
+        assert all(row.warm > 0 and row.cold > 0 for row in result.rows)
+        views = [(op, row.rung, row.direction) == ("concat", "channels_last", "backward") for row in result.rows]
+        assert [row.rate is None for row in result.rows] == views
+        assert [row.gain is None for row in result.rows] == [row.rung == "reference" or view for row, view in
+                                                             zip(result.rows, views)]
         json.dumps(result.as_dict())
 
 
@@ -116,6 +119,16 @@ def test_compile_time_is_the_outermost():
     assert seen.compiled == 1
     assert seen.seconds > 0
     assert seen._depth == 0
+
+
+@pytest.mark.jit
+def test_functions_are_named_as_they_are_compiled():
+    from numba import njit
+    told = []
+    with watching(told.append) as seen:
+        njit(lambda x: x + 1)(1)
+    assert seen.compiled == len(told) >= 1
+    assert told[0].startswith(f"{__name__}.test_functions_are_named")
 
 
 def test_progress_names_each_rung():
