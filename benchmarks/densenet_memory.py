@@ -64,10 +64,10 @@ def main():
         print(f"{args.model}, batch {args.batch}, {form:16s} peak {row['peak']:5.0f} MiB ({row['before']:.0f} before images), "
               f"{row['seconds']:.2f} s a step, loss after {row['loss']:.6f}")
     if args.out:
-        from minicnn.study import machine
-        facts = {key: machine.facts()[key] for key in ("versions", "cpu", "threads")}
-        args.out.write_text(json.dumps({"model": args.model, "batch": args.batch, "forms": result, "machine": facts}, indent=1)
-                            + "\n", encoding="utf-8")
+        from benchmarks import results
+        from kernels import threads
+        command = " ".join(["python -m benchmarks.densenet_memory", *sys.argv[1:]])
+        results.write(args.out, command, threads.get_num_threads(), {"model": args.model, "batch": args.batch, "forms": result})
 
 
 if __name__ == "__main__":

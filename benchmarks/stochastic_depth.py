@@ -9,18 +9,19 @@ refused. Huang et al. 2016, section 3: (3L - 1)/4 of L blocks are expected to be
 """
 
 import argparse
-import json
 import statistics
+import sys
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import results
 from benchmarks.step import step
+from kernels import threads
 from minicnn import models, optim, random
 from minicnn.errors import BackendError
 from minicnn.models.residual import residual_blocks
 from minicnn.models.stochastic_depth import expected_blocks
-from minicnn.study import machine
 from minicnn.study.compilation import watching
 
 FULL, DROPPED = "resnet110", "stochastic_depth_resnet110"
@@ -74,9 +75,8 @@ def main():
     print(f"{result['reduction']:.1%} less time; expected depth predicts {result['predicted']:.1%}; the draws of these "
           f"{args.steps} steps left {result['drawn']:.1%} of the blocks out")
     if args.out:
-        facts = {key: machine.facts()[key] for key in ("versions", "cpu", "threads")}
-        args.out.write_text(json.dumps({"batch": args.batch, "side": args.side, **result, "machine": facts}, indent=1) + "\n",
-                            encoding="utf-8")
+        command = " ".join(["python -m benchmarks.stochastic_depth", *sys.argv[1:]])
+        results.write(args.out, command, threads.get_num_threads(), {"batch": args.batch, "side": args.side, **result})
 
 
 if __name__ == "__main__":

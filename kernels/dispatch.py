@@ -18,6 +18,7 @@ from kernels.errors import BackendError, DTypeError, ShapeError
 _NOTHING = types.MappingProxyType({})
 _pinned = contextvars.ContextVar("pinned", default=_NOTHING)
 ROOMS = {}
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 FEW = 16384         # values: below this, waking a second thread takes longer than it saves
 
 
@@ -38,9 +39,10 @@ class Room:
     def call(self, function, *args):
         """Run `function` on the pinned or the best rung. Arrays are copied to C order here if they are not in it, unless the
         rung says with ANY_ORDER that it puts them in the order it wants itself."""
-        _check_dtypes(f"{self.name}.{function}", args)
-        if device.place(f"{self.name}.{function}", args) == "cuda":
-            return device.call_room(self.name, function, args)
+        if not _plain(args):
+            _check_dtypes(f"{self.name}.{function}", args)
+            if device.place(f"{self.name}.{function}", args) == "cuda":
+                return device.call_room(self.name, function, args)
         name = self.pinned() or self.best(function, *args)
         rung = self.rung(name)
         if not getattr(rung, "ANY_ORDER", False):
@@ -51,9 +53,10 @@ class Room:
 
     def call_as_is(self, function, *args):
         """As call, but without copies into another order: for functions that change their first array in place."""
-        _check_dtypes(f"{self.name}.{function}", args)
-        if device.place(f"{self.name}.{function}", args) == "cuda":
-            return device.call_room(self.name, function, args)
+        if not _plain(args):
+            _check_dtypes(f"{self.name}.{function}", args)
+            if device.place(f"{self.name}.{function}", args) == "cuda":
+                return device.call_room(self.name, function, args)
         rung = self.rung(self.pinned() or self.best(function, *args))
         memory.keep_pages()
         return threads.call(getattr(rung, function), *args, alone=args[0].size < FEW)
@@ -65,6 +68,21 @@ class Room:
     def rung(self, name):
         """The module of one rung."""
         return importlib.import_module(f"kernels.{self.name}.{name}")
+
+
+def _plain(args):
+    """Whether all floating arrays are NumPy's and of one of the two dtypes: then nothing needs a closer look. Quick."""
+    found = None
+    for a in args:
+        if type(a) is np.ndarray:
+            dtype = a.dtype
+            if dtype is not found and dtype.kind not in "iub":
+                if found is not None or (dtype is not FLOAT32 and dtype is not FLOAT64):
+                    return False
+                found = dtype
+        elif isinstance(a, device.DeviceArray):
+            return False
+    return True
 
 
 def _check_dtypes(what, args):

@@ -6,6 +6,8 @@ NumPy's elementwise functions keep either order. A slice of channels of a channe
 each row: rows have a `pitch`, the distance from pixel to pixel in values.
 """
 
+import math
+
 import numpy as np
 
 LONG = 256              # values to a row, where there are pixels enough
@@ -16,7 +18,7 @@ ALIGN = 64              # bytes: a cache line and the widest vector
 def aligned(shape, dtype):
     """An uninitialised C-ordered array that starts on a cache line."""
     dtype = np.dtype(dtype)
-    count = int(np.prod(shape))
+    count = math.prod(shape)
     flat = np.empty(count + ALIGN // dtype.itemsize, dtype)
     start = -flat.ctypes.data % ALIGN // dtype.itemsize
     return flat[start:start + count].reshape(shape)
@@ -55,6 +57,8 @@ def rows(x):
     """x (N, C, H, W) in channels-last order -> (matrix (N·H·W, pitch), C): the same memory, of which the last pitch - C values
     of a row are not x's. Compiled loops must leave them alone: they belong to another array, or to none."""
     step = pitch(x)
+    if step == x.shape[1] and x.size:
+        return x.transpose(0, 2, 3, 1).reshape(-1, step)        # a view: the pixels lie one behind the other
     return np.lib.stride_tricks.as_strided(x, (x.shape[0] * x.shape[2] * x.shape[3], step), (step * x.itemsize, x.itemsize))
 
 

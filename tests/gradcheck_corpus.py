@@ -300,6 +300,13 @@ BUGS = [
     Bug("last piece missing", "concat", ZERO, zero(2)),
     Bug("first piece doubled", "concat", FACTOR, scale(0, 2)),
     Bug("pieces reversed", "concat", FLIP, on(1, lambda g: g[:, ::-1])),
+    Bug("new channels one off", "append", SHIFT, on(1, shift(1, 1))),
+    Bug("x gets the last channels", "append", set(), lambda ctx, gy: [gy[:, 2:].copy(), gy[:, 3:].copy()]),
+    Bug("new channels missing", "append", ZERO, zero(1)),
+    # Computed again in the backward pass
+    Bug("ones for the upstream gradient", "recompute", GY, upstream(np.ones_like)),
+    Bug("inputs of the first call", "recompute", STALE, from_shared_state, first_input_kept),
+    Bug("added up twice", "recompute", FACTOR, scale(1, 2)),
     # ReLU
     Bug("no mask", "relu", CROSS | MASK, relu_where(lambda x, gy: 1.0)),
     Bug("mask of the upstream gradient", "relu", MASK | PART, relu_where(lambda x, gy: gy > 0)),

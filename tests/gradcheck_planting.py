@@ -15,15 +15,16 @@ import numpy as np
 from kernels.geometry import Window2d
 from minicnn.autograd import Op, apply
 from minicnn.ops.activation import ReLU
-from minicnn.ops.arithmetic import Add, Divide, Exp, Log, MatMul, Multiply, Negate, Power, Subtract
+from minicnn.ops.arithmetic import Add, Divide, Exp, Log, MatMul, Multiply, Negate, Power, Subtract, exp
 from minicnn.ops.batch_norm import BatchNorm, BatchNormReLU
-from minicnn.ops.concat import Concat
+from minicnn.ops.concat import Append, ChannelBuffer, Concat
 from minicnn.ops.conv import Conv2d, Conv2dReLU
 from minicnn.ops.dropout import Dropout, DropPath
 from minicnn.ops.linear import Linear
 from minicnn.ops.loss import CrossEntropy, LogSoftmax
 from minicnn.ops.lrn import LocalResponseNorm
 from minicnn.ops.pool import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from minicnn.ops.recompute import Recompute
 from minicnn.ops.shape import Index, Mean, Pad, Reshape, Sum, Transpose
 
 LABELS = np.array([3, 0, 5, 1])
@@ -49,6 +50,8 @@ OPS = {
     "linear": (Linear, ((3, 5), (4, 5), (4,))),
     "square linear": (Linear, ((4, 5), (5, 5), (5,))),
     "concat": (lambda: Concat(1), ((2, 3, 4), (2, 3, 4), (2, 2, 4))),
+    "append": (lambda: Append(ChannelBuffer(8)), ((2, 3, 4, 5), (2, 2, 4, 5))),
+    "recompute": (lambda: Recompute(lambda a, b, again: exp(a) * b), ((2, 3), (2, 3))),
     "relu": (ReLU, ((3, 4, 5),)),
     "dropout": (lambda: Dropout(0.4, 12345), ((3, 4, 5),)),
     "drop_path": (lambda: DropPath(0.4, 12345), ((6, 2, 3),)),

@@ -23,7 +23,7 @@ def statistics(x):
     C, count = x.shape[1], x.size // x.shape[1]
     (x,), times = layout.long_rows(x)
     shift, parts = x[0, :C].copy(), np.empty((PARTS, 2, C * times))
-    _sums(x, np.tile(shift, times), parts)
+    _sums(x, _repeat(shift, times), parts)
     total, square = parts.sum(0).reshape(2, times, C).sum(1)
     average = total / count
     var = np.maximum(square / count - average * average, 0)
@@ -36,10 +36,10 @@ def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     terms = mean, _scale(weight, var, eps), bias
     if add is None:
         (a, b), times = layout.long_rows(x, y)
-        _normalize(a, *[np.tile(t, times) for t in terms], relu, streaming.pays(y), b)
+        _normalize(a, *[_repeat(t, times) for t in terms], relu, streaming.pays(y), b)
     else:
         (a, s, b), times = layout.long_rows(x, add, y)
-        _normalize_add(a, s, *[np.tile(t, times) for t in terms], relu, streaming.pays(y), b)
+        _normalize_add(a, s, *[_repeat(t, times) for t in terms], relu, streaming.pays(y), b)
     return y
 
 
@@ -48,11 +48,11 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
     gx = layout.empty(x.shape, x.dtype)
     relu, bias = relu_bias is not None, mean if relu_bias is None else relu_bias
     (g, a, out), times = layout.long_rows(gy, x, gx)
-    terms = [np.tile(t, times) for t in (mean, _scale(weight, var, eps), bias)]
+    terms = [_repeat(t, times) for t in (mean, _scale(weight, var, eps), bias)]
     parts = np.empty((PARTS, 2, mean.size * times))
     _gradient_sums(g, a, *terms, relu, parts)
     gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
-    _input_gradient(g, a, *terms, relu, tuple(np.tile(t, times) for t in slopes), out)
+    _input_gradient(g, a, *terms, relu, tuple(_repeat(t, times) for t in slopes), out)
     return gx, gweight, gbias
 
 
@@ -60,12 +60,17 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
     """See the room."""
     gx, gadd = layout.empty(x.shape, x.dtype), layout.empty(x.shape, x.dtype)
     (g, b, a, masked, out), times = layout.long_rows(gy, y, x, gadd, gx)
-    terms = [np.tile(t, times) for t in (mean, _scale(weight, var, eps), mean)]
+    terms = [_repeat(t, times) for t in (mean, _scale(weight, var, eps), mean)]
     parts = np.empty((PARTS, 2, mean.size * times))
     _masked_sums(g, b, a, terms[0], masked, parts)
     gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
-    _input_gradient(masked, a, *terms, False, tuple(np.tile(t, times) for t in slopes), out)
+    _input_gradient(masked, a, *terms, False, tuple(_repeat(t, times) for t in slopes), out)
     return gx, gweight, gbias, gadd
+
+
+def _repeat(values, times):
+    """A channel's values for each pixel of a long row."""
+    return np.concatenate((values,) * times)
 
 
 def _scale(weight, var, eps):

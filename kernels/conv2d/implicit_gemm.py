@@ -20,7 +20,7 @@ from numba import get_num_threads, njit, prange
 
 from kernels import layout, streaming
 from kernels.conv2d.classes import forward_classes, gradient_classes
-from kernels.conv2d.packing import ROWS, WIDE, kept, merged, pack, panels, unpack
+from kernels.conv2d.packing import ROWS, WIDE, add_splits, kept, merged, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
 from kernels.streaming import finish
 
@@ -193,6 +193,18 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
 def _weight_gradient(gy, x, shape, window, groups):
     if not gy.size:
         return np.zeros(shape, gy.dtype)
+    if window.pointwise and groups == 1 and shape[1] > shape[0]:       # rows are packed, so let them be the fewer ones
+        sums = _sums(x, gy, (shape[1], shape[0], 1, 1), window, 1)
+        gw = np.empty(shape[:2], gy.dtype)
+        add_splits(sums[:, 0], gw)
+        return gw.reshape(shape)
+    gw = np.empty((groups, shape[0] // groups, shape[1], shape[2] * shape[3]), gy.dtype)
+    unpack(_sums(gy, x, shape, window, groups), merged(groups, shape[0] // groups, gy.dtype), gw)
+    return gw.reshape(shape)
+
+
+def _sums(gy, x, shape, window, groups):
+    """(splits, merged groups, (t, c), filters): Σ_q Xᵀ[t, q] · GY[q, k] over each share of the pixels q"""
     T, m = shape[2] * shape[3], merged(groups, shape[0] // groups, gy.dtype)
     G, columns, depth = groups // m, shape[0] // groups * m, shape[1] * m
     table = panels(columns, gy.dtype, most=3)
@@ -204,9 +216,7 @@ def _weight_gradient(gy, x, shape, window, groups):
     ranges = max(1, min(-(-get_num_threads() // (splits * G)), T * depth // PACKED))    # and of the rows of gW
     sums = np.zeros((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
     _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges), sums)
-    gw = np.empty((groups, shape[0] // groups, shape[1], T), gy.dtype)
-    unpack(sums, m, gw)
-    return gw.reshape(shape)
+    return sums
 
 
 @njit(cache=True)
@@ -266,8 +276,8 @@ def _pack_taps(x, segments, step, shift, left, packed):
         else:
             for p in range(length):
                 target, source = packed[(q + p) * PACKED:(q + p + 1) * PACKED], flat[at + p * step:][:left]
-                for i in range(left):
-                    target[i] = source[i]
+                for i in range(PACKED):
+                    target[i] = source[i] if i < left else 0
         q += length
 
 

@@ -1,5 +1,6 @@
 """Weights in the order in which the micro-kernel reads them: for a panel of filters, one vector row a tap and channel."""
 
+import functools
 import weakref
 
 import numpy as np
@@ -15,9 +16,12 @@ _kept = {}      # id of weights -> what was made of them
 _transpose = square_transpose(VECTOR)
 
 
+@functools.cache
 def panels(filters, dtype, most=4):
-    """Vectors of filters to each panel: [(first vector, vectors)] as an int64 array; wide panels of at most `most` vectors, no
-    lonely vector at the end."""
+    """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to.
+
+    Wide panels of at most `most` vectors, no lonely vector at the end.
+    """
     count, most = -(-filters // lanes(dtype)), min(most, max(ROWS))
     widths = [most] * (count // most) + [count % most] * (count % most > 0)
     if len(widths) > 1 and widths[-1] == 1:
@@ -137,6 +141,19 @@ def unpack(sums, m, gw):
         matrix = sums[0, g // m, :, g % m * Kg + first:]
         out = gw[g, first:first + width].reshape(min(width, Kg - first), Cg * T)
         _unpack_filters(matrix, T, g % m * Cg, m * Cg, out)
+
+
+@njit(cache=True, parallel=True)
+def add_splits(sums, gw):
+    """gw (K, C) from the first rows and columns of sums (splits, ·, ·): the splits added up in order."""
+    for k in prange(gw.shape[0]):
+        row = gw[k]
+        for c in range(row.size):
+            row[c] = sums[0, k, c]
+        for split in range(1, sums.shape[0]):
+            more = sums[split, k]
+            for c in range(row.size):
+                row[c] += more[c]
 
 
 @njit(cache=True)

@@ -71,6 +71,8 @@ def place(what, arrays):
 
     Raises BackendError that names two arrays that live apart. Integer arrays (labels) are moved by whoever needs them.
     """
+    if not any(is_on_device(array) for array in arrays):
+        return "cpu"
     on = {"cpu": [], "cuda": []}
     for i, array in enumerate(arrays):
         if is_on_device(array):

@@ -55,7 +55,7 @@ def print_json(value):
 def progress(what, total, stderr=True, unit=None):
     """A progress bar for `total` steps of work; yields advance(steps=1, note=""). Without a terminal a line now and then.
 
-    unit "bytes": sizes and speed are shown as such.
+    total None: nobody knows how many; the steps done are counted. unit "bytes": sizes and speed are shown as such.
     """
     out = console(stderr)
     if not out.is_terminal:
@@ -77,7 +77,8 @@ def _plain_advance(what, total, out):
         state["done"] += steps
         if time.monotonic() - state["said"] > _PLAIN_SECONDS:
             state["said"] = time.monotonic()
-            print(f"{what}: {state['done']:,} of {total:,} {note}".rstrip(), file=out.file, flush=True)
+            of = "" if total is None else f" of {total:,}"
+            print(f"{what}: {state['done']:,}{of} {note}".rstrip(), file=out.file, flush=True)
     return advance
 
 

@@ -227,7 +227,8 @@ class Console:
                 gain = f"   x {row.gain:.1f}" if row.gain else ""
                 what = "differs from reference, not timed"
                 if row.agrees:
-                    what = f"{duration(row.warm):>8} {row.rate:8.3g} {result.unit}{gain}"
+                    rate = f"{row.rate:8.3g} {result.unit}" if row.rate else "  a view"
+                    what = f"{duration(row.warm):>8} {rate}{gain}"
                 yield f"    {row.rung:<14} {row.direction:<9} {what}"
 
     def _look(self, study):

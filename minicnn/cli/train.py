@@ -11,7 +11,7 @@ def add_arguments(parser):
     parser.add_argument("--data", default="digits", help="digits, or the path of a data set (digits)")
     recipe = parser.add_argument_group("recipe", "how to train; what is not given comes from the recipe")
     recipe.add_argument("--recipe", choices=("default", "paper", "lecture"), help="a quick one, the paper's, the lecture's")
-    recipe.add_argument("--dry-run", action="store_true", help="print the recipe and stop")
+    recipe.add_argument("--dry-run", action="store_true", help="print the recipe and stop; a paper's needs no data for that")
     recipe.add_argument("--epochs", type=int, help="another number stretches the schedule with it")
     recipe.add_argument("--batch-size", type=int)
     recipe.add_argument("--lr", type=float, help="learning rate")
@@ -145,13 +145,16 @@ def _default_folders(args):
 
 
 def _print_recipe(args):
+    """A paper's recipe is the same for any data, which need not be there; the default one goes by the number of images."""
     from minicnn import models
     from minicnn.cli.output import print_json, print_pairs
     from minicnn.training import recipes
     from minicnn.training.session import choose_recipe, open_splits
-    train, _ = open_splits(args.data)
-    model = models.create(args.model, num_classes=len(train.classes))
-    recipe = choose_recipe(_configuration(args), model, len(train))
+    model, images = None, None
+    if args.recipe in (None, "default"):
+        train, _ = open_splits(args.data)
+        model, images = models.create(args.model, num_classes=len(train.classes)), len(train)
+    recipe = choose_recipe(_configuration(args), model, images)
     if args.json:
         print_json(vars(recipe))
     else:

@@ -159,7 +159,8 @@ def _fetch(file, urls, part, advance):
             time.sleep(_pause)
     if _size(part) != file.size:
         raise DataError(f"cannot get {file.name} ({errors[-1]}); check the connection and run the command again: it goes on "
-                        f"after the {_size(part):,} of {file.size:,} bytes that are there")
+                        f"after the {_size(part):,} of {file.size:,} bytes that are there; or name a place that has the same "
+                        "files with --mirror URL")
 
 
 _pause = 1.0            # seconds before another attempt

@@ -1,5 +1,6 @@
 """One way in: what a path holds, decided by what is there."""
 
+import shlex
 from pathlib import Path
 
 from minicnn.data.cifar import cifar_kind, cifar_splits, load_cifar10, load_cifar100
@@ -52,10 +53,12 @@ def _kind(spec):
         return "digits"
     path = Path(spec)
     if not path.exists():
-        name = str(spec).replace("_", "-").replace("cifar-", "cifar")
+        name = path.name.replace("_", "-").replace("cifar-", "cifar")
         if name.replace("-", "_") in _LOADERS:
-            raise DataError(f"{spec}: there is no such file or folder; run `minicnn data get {name}`, then give the folder "
-                            f"data/{name}")
+            folder = Path("data", name) if str(spec) == path.name else path
+            out = "" if folder == Path("data", name) else f" --out {shlex.quote(str(folder))}"
+            raise DataError(f"{spec}: there is no such file or folder; run `minicnn data get {name}{out}`, then give the "
+                            f"folder {folder}")
         raise DataError(f"{spec}: there is no such file or folder; expected {_KNOWN}")
     if path.is_file():
         return _archive_kind(path)

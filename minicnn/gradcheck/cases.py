@@ -96,6 +96,7 @@ def _draw_any(function):
 
 
 LABELS = np.array([3, 0, 5, 5])
+BROADCAST = {"a": (2, 3, 4), "b": (3, 1)}
 
 CASES = {
     "conv2d": Case("conv2d", lambda x, weight, bias: ops.conv2d(x, weight, bias, stride=(2, 1), padding=((1, 0), (2, 1)),
@@ -119,13 +120,19 @@ CASES = {
     "linear": Case("linear", ops.linear, {"x": (3, 5), "weight": (4, 5), "bias": (4,)}, _draw_linear),
     "concat": Case("concat", lambda a, b, c: ops.concat([a, b, c], 1),
                    {"a": (2, 3, 4, 5), "b": (2, 1, 4, 5), "c": (2, 2, 4, 5)}, _draw_concat),
+    "append": Case("concat", lambda x, new: ops.append(x, new, ops.ChannelBuffer(8)), {"x": (2, 3, 4, 5), "new": (2, 2, 4, 5)}),
     "relu": Case("activation", ops.relu, {"x": (3, 4, 5)}, _draw_any(ops.relu)),
     "dropout": Case("dropout", lambda x: ops.dropout(x, 0.4), {"x": (3, 4, 5)}, _draw_any(lambda x: ops.dropout(x, 0.3))),
     "drop_path": Case("dropout", lambda x: ops.drop_path(x, 0.4), {"x": (6, 2, 3)}, _draw_any(lambda x: ops.drop_path(x, 0.3))),
     "softmax": Case("loss", lambda x: ops.softmax(x, 1), {"x": (3, 5, 2)}, _draw_any(lambda x: ops.softmax(x, 1))),
     "log_softmax": Case("loss", lambda x: ops.log_softmax(x, 1), {"x": (3, 5, 2)}, _draw_any(lambda x: ops.log_softmax(x, 0))),
     "cross_entropy": Case("loss", lambda logits: ops.cross_entropy(logits, LABELS, 0.1), {"logits": (4, 6)}, _draw_labels),
-    "arithmetic": Case(None, lambda a, b: (a + b) * (a - b) / (2 + b * b) - -a, {"a": (2, 3, 4), "b": (3, 1)}),
+    "arithmetic": Case(None, lambda a, b: (a + b) * (a - b) / (2 + b * b) - -a, BROADCAST),
+    "add": Case(None, ops.add, BROADCAST),
+    "subtract": Case(None, ops.subtract, BROADCAST),
+    "multiply": Case(None, ops.multiply, BROADCAST),
+    "divide": Case(None, ops.divide, BROADCAST, positive=True),
+    "negate": Case(None, ops.negate, {"a": (2, 3)}),
     "power": Case(None, ops.power, {"a": (2, 3), "b": (3,)}, positive=True),
     "exp": Case(None, ops.exp, {"x": (2, 3)}, _draw_any(ops.exp)),
     "log": Case(None, ops.log, {"x": (2, 3)}, _draw_any(ops.log), positive=True),
@@ -134,6 +141,7 @@ CASES = {
     "flatten": Case(None, ops.flatten, {"x": (2, 3, 4)}, _draw_any(ops.flatten)),
     "transpose": Case(None, lambda x: ops.transpose(x, (2, 0, 1)), {"x": (2, 3, 4)}),
     "pad": Case(None, lambda x: ops.pad(x, ((1, 0), (2, 3))), {"x": (2, 3)}),
+    "recompute": Case(None, lambda x: ops.recompute(lambda x, again: ops.exp(x) * x, x), {"x": (2, 3)}),
     "index": Case(None, lambda x: x[[0, 2, 0]], {"x": (3, 2)}),
     "sum": Case(None, lambda x: ops.sum(x, (0, -1)), {"x": (2, 3, 4)}, _draw_any(lambda x: ops.sum(x, (0, -1)))),
     "mean": Case(None, lambda x: ops.mean(x, 1), {"x": (2, 3, 4)}, _draw_any(lambda x: ops.mean(x, 1))),

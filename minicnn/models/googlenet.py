@@ -14,12 +14,12 @@ from minicnn.models.recipe import Recipe
 from minicnn.models.registry import Published, check_images, register
 
 RECIPE = Recipe(
-    source="Szegedy et al. 2015, section 6", batch_size=256, epochs=250, lr=0.01, weight_decay=2e-4,
+    source="Szegedy et al. 2015, section 6", batch_size=32, epochs=250, lr=0.01, weight_decay=2e-4,
     schedule="step", schedule_args={"size": 8, "factor": 0.96},
     augmentation=(("random_resized_crop", 224), ("flip",), ("photometric",), ("normalize",)), auxiliary_weight=0.3,
     dropout="0.4 before the last layer, 0.7 in the auxiliary classifiers",
     notes="the paper gives the schedule, momentum and augmentation; batch size, epochs, rate and weight decay are not "
-          "in it (unverified: usual values); it averages the weights over training (Polyak) for the final model")
+          "in it, but those of BVLC's replication in Caffe; it averages the weights over training (Polyak) for the final model")
 
 GoogLeNetOutputs = namedtuple("GoogLeNetOutputs", ["logits", "aux_logits2", "aux_logits1"])
 AUXILIARY_WEIGHT = 0.3          # section 5

@@ -103,7 +103,7 @@ FACTS = {"paper": "He et al. 2016, Identity mappings in deep residual networks",
 
 
 @register("preact_resnet110", {"depth": 110, "bottleneck": False}, **FACTS, depth=110,
-          params=1_730_522, macs=253_149_824, published=(Published("CIFAR-10+", 6.37, source="table 2, unverified"),))
+          params=1_730_522, macs=253_149_824, published=(Published("CIFAR-10+", 6.37, source="table 2"),))
 @register("preact_resnet164", {"depth": 164}, **FACTS, depth=164, params=1_703_258, macs=247_646_720,
           published=(Published("CIFAR-10+", 5.46, source="table 3"),))
 @register("preact_resnet1001", {"depth": 1001}, **FACTS, depth=1001, params=10_327_706, macs=1_490_995_712,

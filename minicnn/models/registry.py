@@ -22,8 +22,8 @@ class Published:
     source: str = ""                # "table 4, 10-crop"
 
     def __str__(self):
-        errors = "/".join("–" if error is None else f"{error:g}" for error in (self.top1, self.top5))
-        errors = errors if self.top5 is not None else f"{self.top1:g}"
+        errors = [self.top1] if self.top5 is None else [self.top1, self.top5]
+        errors = "/".join("–" if error is None else str(float(error)) for error in errors)
         return f"{self.dataset} {errors} % ({self.source})" if self.source else f"{self.dataset} {errors} %"
 
 

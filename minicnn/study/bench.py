@@ -2,7 +2,8 @@
 
 Three figures that are often mixed up are kept apart: compile (Numba compiles the rung, or loads it from its cache),
 cold (the first call but for that: memory is new, caches hold nothing) and warm (the median of many calls). A rung whose
-result differs from the reference is not timed, and a compilation inside a timed region is an error.
+result differs from the reference is not timed, and a compilation inside a timed region is an error. Each rung gets the images
+in the order in memory that it works in (kernels/layout.py), as the layers of a network hand them on.
 """
 
 import statistics
@@ -26,7 +27,7 @@ class RungTime:
 
     deviation: the largest difference from the reference, relative to the reference's largest value. cached: the
     compiled code came from Numba's cache, `compile` is what loading it took. gain: how many times faster than the rung
-    below, None for the lowest.
+    below, None for the lowest. Neither rate nor gain where the result is a view of the input: nothing was computed.
     """
 
     rung: str
@@ -74,7 +75,7 @@ def cells(row):
         return row.rung, row.direction, figures.error(row.deviation), "WRONG:", "not", "timed", "", ""
     compiled = figures.duration(row.compile) + (" *" if row.cached else "") if row.compile else "-"
     return (row.rung, row.direction, figures.error(row.deviation), compiled, figures.duration(row.cold),
-            figures.duration(row.warm), f"{row.rate:.3g}", f"x {row.gain:.1f}" if row.gain else "")
+            figures.duration(row.warm), f"{row.rate:.3g}" if row.rate else "a view", f"x {row.gain:.1f}" if row.gain else "")
 
 
 def bench(op, dtype="float32", seconds=0.5, progress=None, **options):
@@ -96,7 +97,7 @@ def _bench_case(case, oracle, dtype, seconds, progress):
     rows = []
     for direction in ("forward", "backward"):
         with kernels.using(**{case.op: "reference"}):
-            expected = _arrays(getattr(oracle, direction)())
+            expected = _arrays(oracle.call(direction, "reference")())
         below = None
         for rung in kernels.rungs(case.op):
             if progress:
@@ -108,8 +109,7 @@ def _bench_case(case, oracle, dtype, seconds, progress):
 
 
 def _bench_rung(case, rung, direction, expected, tolerance, seconds, below):
-    kernels.ROOMS[case.op].rung(rung)       # importing it is not part of any figure
-    run = getattr(case, direction)
+    run = case.call(direction, rung)        # what it imports and puts in order is not part of any figure
     with kernels.using(**{case.op: rung}), watching() as compilations:
         start = time.perf_counter()
         result = run()
@@ -119,9 +119,10 @@ def _bench_rung(case, rung, direction, expected, tolerance, seconds, below):
         return RungTime(rung, direction, deviation, agrees=False)
     with kernels.using(**{case.op: rung}):
         warm = _median_time(run, seconds, f"bench {case.op}: {rung} {direction}")
+    view = all(any(np.may_share_memory(part, image) for image in run.args) for part in _arrays(result))
     return RungTime(rung, direction, deviation, True, compilations.seconds or None,
                     bool(compilations.seconds) and not compilations.compiled, first - compilations.seconds, warm,
-                    case.work[direction] / warm / 1e9, below and below / warm)
+                    None if view else case.work[direction] / warm / 1e9, None if view else below and below / warm)
 
 
 def _median_time(run, seconds, what):

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 import kernels
+from kernels import layout
 from kernels.geometry import Window2d
 from minicnn.errors import ArgumentError, ShapeError
 
@@ -26,18 +28,28 @@ DEFAULTS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to time. forward() and backward() call the room and return an array or several.
+    """One thing to time. forward(*images) and backward(*images) call the room and return an array or several.
 
+    images: the arrays (N, C, H, W) that the network's layers hand on, in C order; weights and the like are not among them.
     work: {"forward": …, "backward": …} in operations for unit "GFLOP/s", in bytes touched once for unit "GB/s".
     """
 
     op: str
     title: str
     detail: str
+    images: tuple
     forward: object
     backward: object
     work: dict
     unit: str
+
+    def call(self, direction, rung):
+        """A partial() that runs one direction on images in the order in memory that `rung` works in, as in a network,
+        where the layer before leaves them so: channels-last for a rung with ANY_ORDER, C order for the others."""
+        images = self.images
+        if getattr(kernels.ROOMS[self.op].rung(rung), "ANY_ORDER", False):
+            images = [layout.channels_last(image) for image in images]
+        return partial(getattr(self, direction), *images)
 
 
 def options_of(op, options):
@@ -78,16 +90,16 @@ def _conv2d(draw, shape, out, kernel, stride, padding, groups):
     gy = draw(*y_shape)
     flops = 2 * math.prod(y_shape) * math.prod(weight.shape[1:])
     detail = f"x {shape}, weight {weight.shape}, stride {stride}, padding {padding}, groups {groups}"
-    return [Case("conv2d", "convolution", detail,
-                 lambda: kernels.conv2d.forward(x, weight, bias, window, groups),
-                 lambda: kernels.conv2d.backward(gy, x, weight, window, groups),
+    return [Case("conv2d", "convolution", detail, (x, gy),
+                 lambda x, gy: kernels.conv2d.forward(x, weight, bias, window, groups),
+                 lambda x, gy: kernels.conv2d.backward(gy, x, weight, window, groups),
                  {"forward": flops, "backward": 2 * flops}, "GFLOP/s")]
 
 
 def _linear(draw, shape, out):
     x, weight, bias, gy = draw(*shape), draw(out, shape[1]), draw(out), draw(shape[0], out)
     flops = 2 * shape[0] * shape[1] * out
-    return [Case("linear", "fully connected", f"x {shape}, weight {weight.shape}",
+    return [Case("linear", "fully connected", f"x {shape}, weight {weight.shape}", (),
                  lambda: kernels.linear.forward(x, weight, bias),
                  lambda: kernels.linear.backward(gy, x, weight),
                  {"forward": flops, "backward": 2 * flops}, "GFLOP/s")]
@@ -100,13 +112,13 @@ def _pool2d(draw, shape, kernel, stride, padding):
     gy = draw(*y.shape)
     detail = f"x {shape}, window {kernel}, stride {stride}, padding {padding}"
     bytes_ = x.nbytes + y.nbytes
-    return [Case("pool2d", "max pooling", detail,
-                 lambda: kernels.pool2d.max_forward(x, window),
-                 lambda: kernels.pool2d.max_backward(gy, argmax, window, *shape[2:]),
+    return [Case("pool2d", "max pooling", detail, (x, gy, argmax),
+                 lambda x, gy, argmax: kernels.pool2d.max_forward(x, window),
+                 lambda x, gy, argmax: kernels.pool2d.max_backward(gy, argmax, window, *shape[2:]),
                  {"forward": bytes_ + argmax.nbytes, "backward": bytes_ + argmax.nbytes}, "GB/s"),
-            Case("pool2d", "average pooling", detail,
-                 lambda: kernels.pool2d.avg_forward(x, window),
-                 lambda: kernels.pool2d.avg_backward(gy, window, *shape[2:]),
+            Case("pool2d", "average pooling", detail, (x, gy),
+                 lambda x, gy: kernels.pool2d.avg_forward(x, window),
+                 lambda x, gy: kernels.pool2d.avg_backward(gy, window, *shape[2:]),
                  {"forward": bytes_, "backward": bytes_}, "GB/s")]
 
 
@@ -114,11 +126,11 @@ def _batch_norm(draw, shape):
     x, weight, bias, gy = draw(*shape), draw(shape[1]), draw(shape[1]), draw(*shape)
     mean, var = kernels.batch_norm.statistics(x)
 
-    def forward():
+    def forward(x, gy):
         found = kernels.batch_norm.statistics(x)
         return (kernels.batch_norm.normalize(x, *found, weight, bias, 1e-5), *found)
-    return [Case("batch_norm", "batch normalisation (training)", f"x {shape}", forward,
-                 lambda: kernels.batch_norm.backward(gy, x, mean, var, weight, 1e-5, True),
+    return [Case("batch_norm", "batch normalisation (training)", f"x {shape}", (x, gy), forward,
+                 lambda x, gy: kernels.batch_norm.backward(gy, x, mean, var, weight, 1e-5, True),
                  {"forward": 2 * x.nbytes, "backward": 3 * x.nbytes}, "GB/s")]
 
 
@@ -126,33 +138,33 @@ def _lrn(draw, shape, size):
     x, gy = draw(*shape), draw(*shape)
     constants = (size, 1.0, 0.75, 1.0)       # alpha so large that every term matters
     s = kernels.lrn.forward(x, *constants)[1]
-    return [Case("lrn", "local response normalisation", f"x {shape}, size {size}",
-                 lambda: kernels.lrn.forward(x, *constants),
-                 lambda: kernels.lrn.backward(gy, x, s, *constants[:3]),
+    return [Case("lrn", "local response normalisation", f"x {shape}, size {size}", (x, gy, s),
+                 lambda x, gy, s: kernels.lrn.forward(x, *constants),
+                 lambda x, gy, s: kernels.lrn.backward(gy, x, s, *constants[:3]),
                  {"forward": 3 * x.nbytes, "backward": 4 * x.nbytes}, "GB/s")]
 
 
 def _concat(draw, shape):
     xs = [draw(*shape) for _ in range(4)]
     gy, sizes = draw(shape[0], 4 * shape[1], *shape[2:]), (shape[1],) * 4
-    return [Case("concat", "concatenation", f"4 arrays {shape} along the channels",
-                 lambda: kernels.concat.forward(xs, 1),
-                 lambda: kernels.concat.backward(gy, sizes, 1),
+    return [Case("concat", "concatenation", f"4 arrays {shape} along the channels", (gy, *xs),
+                 lambda gy, *xs: kernels.concat.forward(xs, 1),
+                 lambda gy, *xs: kernels.concat.backward(gy, sizes, 1),
                  {"forward": 2 * gy.nbytes, "backward": 2 * gy.nbytes}, "GB/s")]
 
 
 def _activation(draw, shape):
     x, gy = draw(*shape), draw(*shape)
     y = kernels.activation.relu_forward(x)
-    return [Case("activation", "ReLU", f"x {shape}",
-                 lambda: kernels.activation.relu_forward(x),
-                 lambda: kernels.activation.relu_backward(gy, y),
+    return [Case("activation", "ReLU", f"x {shape}", (x, gy, y),
+                 lambda x, gy, y: kernels.activation.relu_forward(x),
+                 lambda x, gy, y: kernels.activation.relu_backward(gy, y),
                  {"forward": 2 * x.nbytes, "backward": 3 * x.nbytes}, "GB/s")]
 
 
 def _dropout(draw, shape):
     x, gy = draw(*shape), draw(*shape)
-    return [Case("dropout", "dropout", f"x {shape}, p 0.5",
+    return [Case("dropout", "dropout", f"x {shape}, p 0.5", (),
                  lambda: kernels.dropout.forward(x, 0.5, 12345),
                  lambda: kernels.dropout.backward(gy, 0.5, 12345),
                  {"forward": 2 * x.nbytes, "backward": 2 * x.nbytes}, "GB/s")]
@@ -162,7 +174,7 @@ def _loss(draw, shape):
     x = draw(*shape)
     labels = np.arange(shape[0]) % shape[1]
     logp = kernels.loss.log_softmax_forward(x)
-    return [Case("loss", "softmax and cross-entropy", f"logits {shape}",
+    return [Case("loss", "softmax and cross-entropy", f"logits {shape}", (),
                  lambda: kernels.loss.cross_entropy_forward(x, labels, 0.1),
                  lambda: kernels.loss.cross_entropy_backward(1.0, logp, labels, 0.1),
                  {"forward": 2 * x.nbytes, "backward": 2 * x.nbytes}, "GB/s")]

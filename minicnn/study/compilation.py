@@ -5,16 +5,20 @@ import time
 
 
 class Compilations:
-    """compiled: how many functions were compiled; seconds: spent compiling, or loading compiled code from the cache."""
+    """compiled: how many functions were compiled; seconds: spent compiling, or loading compiled code from the cache. told(name)
+    is called when the compilation of a function begins."""
 
-    def __init__(self):
-        self.compiled, self.seconds = 0, 0.0
+    def __init__(self, told=None):
+        self.compiled, self.seconds, self.told = 0, 0.0, told
         self._depth, self._since = 0, 0.0
 
     def notify(self, event):
         """Numba calls this at the start and the end of each event; a compilation may start another."""
         if event.kind == "numba:compile":
             self.compiled += event.is_start
+            if event.is_start and self.told:
+                function = event.data["dispatcher"].py_func
+                self.told(f"{function.__module__}.{function.__qualname__}")
             return
         if event.is_start:
             if self._depth == 0:
@@ -27,10 +31,10 @@ class Compilations:
 
 
 @contextlib.contextmanager
-def watching():
-    """Count the compilations inside this with-block -> Compilations."""
+def watching(told=None):
+    """Count the compilations inside this with-block -> Compilations, which see for `told`."""
     from numba.core import event
-    seen = Compilations()
+    seen = Compilations(told)
 
     class Listener(event.Listener):
         notify = staticmethod(seen.notify)

@@ -24,8 +24,8 @@ def _run_rung(op, rung, dtype):
     cases = bench_cases.cases(op, dtype, **SMALL.get(op, SMALL_MAP))
     with kernels.using(**{op: rung}):
         for case in cases:
-            case.forward()
-            case.backward()
+            case.call("forward", rung)()
+            case.call("backward", rung)()
 
 
 def warm_model(model, input_shape, batch=2):

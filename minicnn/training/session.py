@@ -79,7 +79,10 @@ def open_splits(spec):
 
 
 def choose_recipe(configuration, model, images):
-    """The Recipe of a configuration, its changes made. Raises ArgumentError for one that the model does not have."""
+    """The Recipe of a configuration, its changes made; only "default" looks at the model and the number of training images.
+
+    Raises ArgumentError for one that the model does not have.
+    """
     name, info = configuration.recipe, models.info(configuration.model)
     if isinstance(name, Recipe):
         return recipes.changed(name, **configuration.changes)

@@ -9,7 +9,7 @@ import pytest
 
 import kernels
 from minicnn import io, models
-from minicnn.cli import main
+from minicnn.cli import main, output
 
 
 def run(capsys, *arguments):
@@ -62,8 +62,10 @@ def test_bad_usage_is_status_2(capsys, arguments):
 def test_models(capsys):
     status, out, _ = run(capsys, "models")
     assert status == 0
-    assert "resnet20" in out
-    assert "269,722" in out
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    heading = lines.index("He et al. 2016, Deep residual learning for image recognition")
+    assert heading < lines.index("resnet20 20 269,722 40.6 M 3x32x32 CIFAR-10+ 8.75 % (table 6)")
+    assert {line.split()[0] for line in lines if line} > set(models.names())
     assert max(map(len, out.splitlines())) <= 100
     status, out, _ = run(capsys, "models", "resnet20", "--json")
     found = {info["name"]: info for info in json.loads(out)}
@@ -130,13 +132,22 @@ def test_doctor(capsys):
                                     "advice"}
 
 
+@pytest.mark.parametrize(("total", "line"), [(None, "compiling: 3 a\n"), (40, "compiling: 3 of 40 a\n")])
+def test_progress_without_a_terminal(capsys, monkeypatch, total, line):
+    monkeypatch.setattr(output, "_PLAIN_SECONDS", -1)
+    with output.progress("compiling", total) as advance:
+        advance(3, "a")
+    assert capsys.readouterr().err == line
+
+
 @pytest.mark.slow
 def test_warmup(capsys):
     status, out, _ = run(capsys, "warmup", "resnet20")
     assert status == 0
     assert "functions compiled" in out
-    status, out, _ = run(capsys, "warmup")
+    status, out, err = run(capsys, "warmup")
     assert status == 0
+    assert "`minicnn warmup resnet20` compiles only what that network needs" in err
 
 
 @pytest.mark.slow

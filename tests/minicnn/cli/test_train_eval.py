@@ -164,6 +164,13 @@ def test_dry_run_prints_the_recipe(capsys):
     assert not Path("runs").exists()
 
 
+def test_a_papers_recipe_needs_no_data(capsys):
+    assert train("--data", "data/cifar10", "--recipe", "paper", "--dry-run") == 0
+    assert "nobody 2026, table 1" in capsys.readouterr().out
+    assert train("--data", "data/cifar10", "--dry-run") == 2
+    assert "run `minicnn data get cifar10`, then" in capsys.readouterr().err
+
+
 def test_every_option_together(capsys):
     assert train("--recipe", "paper", "--epochs", "1", "--limit-batches", "4", "--schedule", "plateau", "--validation", "0.2",
                  "--accumulate", "2", "--clip-norm", "1", "--ema-decay", "0.9", "--recompute-batch-norm", "--lr", "0.02",

@@ -5,8 +5,13 @@ import json
 import pytest
 
 from kernels.activation import cpu
+from minicnn import ops
 from minicnn.cli import main
 from minicnn.gradcheck import cases
+
+
+def test_every_op_that_computes_has_a_case():
+    assert set(ops.__all__) - {"ChannelBuffer", "to"} <= set(cases.CASES)
 
 
 @pytest.mark.parametrize("name", sorted(cases.CASES))

@@ -149,6 +149,49 @@ def test_numpy_faults(rng):
     assert "backward returned 1 gradients for 2 inputs" in str(few)
 
 
+def changes_x_in_backward(gy, x):
+    x *= 2
+    return 2 * gy
+
+
+def changes_gy(gy, x):
+    gy *= 2
+    return gy
+
+
+DRAW, BUFFER, LAST = np.random.default_rng(0), np.empty((3, 4)), [None]
+
+
+def noisy(gy, x):
+    """Right to nine digits, but never twice the same."""
+    return 2 * gy * (1 + 1e-9 * DRAW.standard_normal(gy.shape))
+
+
+def into_one_buffer(x):
+    return np.multiply(x, 2, out=BUFFER)
+
+
+def keeps_x(x):
+    LAST[0] = x
+    return x * x, LAST
+
+
+@pytest.mark.parametrize(("forward", "backward", "kind", "text"), [
+    (lambda x: 2 * x, changes_x_in_backward, "input mutated", "backward changes x in place; work on a copy"),
+    (lambda x: 2 * x, changes_gy, "upstream mutated", "backward changes the upstream gradient in place"),
+    (lambda x: 2 * x, lambda gy, x: (2 * gy).astype("float32"), "gradient dtype", "has dtype float32, not float64"),
+    (lambda x: 2 * x, lambda gy, x: (2 * gy).T.copy(), "gradient shape", r"has shape (4, 3), not (3, 4); transpose it"),
+    (lambda x: 2 * x, noisy, "non-deterministic", "two backward passes on the same input differ"),
+    (into_one_buffer, lambda gy, x: 2 * gy, "output overwritten", "a buffer is used again"),
+    (keeps_x, lambda gy, last: 2 * gy * last[0], "stale buffer", "keep it for each call"),
+    (lambda x: 2 * x, lambda gy, x: 2 * np.clip(gy, -9, 9), "not linear", "not proportional to the upstream gradient"),
+])
+def test_faults_that_no_difference_shows(forward, backward, kind, text, rng):
+    report = gradcheck.check((forward, backward), {"x": rng.standard_normal((3, 4))})
+    assert kind in {failure.kind for failure in report.failures}, report
+    assert text in str(report)
+
+
 def test_a_backward_that_raises_is_reported_not_raised(rng):
     def backward(gy, x):
         raise RuntimeError("not written yet")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import kernels
 from minicnn.errors import ArgumentError, BackendError, ShapeError
 from minicnn.study import bench
 from minicnn.study.bench_cases import DEFAULTS, cases
-from minicnn.study.compilation import Compilations
+from minicnn.study.compilation import Compilations, watching
 from minicnn.study.warmup import SMALL, SMALL_MAP
 
 QUICK = {"seconds": 0.0}
@@ -26,8 +27,11 @@ def test_every_rung_of_every_room_agrees_and_is_timed(op, dtype):
         assert result
         timed = {(row.rung, row.direction) for row in result.rows}
         assert timed == {(rung, way) for rung in kernels.rungs(op) for way in ("forward", "backward")}
-        assert all(row.warm > 0 and row.cold > 0 and row.rate > 0 for row in result.rows)
-        assert [row.gain is None for row in result.rows] == [row.rung == "reference" for row in result.rows]
+        assert all(row.warm > 0 and row.cold > 0 for row in result.rows)
+        views = [(op, row.rung, row.direction) == ("concat", "channels_last", "backward") for row in result.rows]
+        assert [row.rate is None for row in result.rows] == views
+        assert [row.gain is None for row in result.rows] == [row.rung == "reference" or view for row, view in
+                                                             zip(result.rows, views)]
         json.dumps(result.as_dict())
 
 
@@ -36,6 +40,21 @@ def test_default_shapes_build():
         for case in cases(op):
             assert case.work["forward"] > 0
             assert case.unit in ("GFLOP/s", "GB/s")
+
+
+@pytest.mark.parametrize(("op", "rung", "last"), [
+    ("conv2d", "im2col", False), ("conv2d", "implicit_gemm", True), ("pool2d", "cpu", False), ("pool2d", "channels_last", True),
+    ("batch_norm", "channels_last", True), ("lrn", "cpu", False), ("concat", "channels_last", True)])
+def test_a_rung_gets_its_images_in_the_order_it_works_in(op, rung, last):
+    (case, *_) = cases(op, **small(op))
+    given = []
+    case = replace(case, forward=lambda *images: given.extend(images))
+    case.call("forward", rung)()
+    assert len(given) == len(case.images) > 0
+    for image, original in zip(given, case.images):
+        np.testing.assert_array_equal(image, original)
+        channel, column = image.strides[1], image.strides[3]
+        assert (channel < column) == last           # a pixel's channels side by side, or a row's pixels
 
 
 @pytest.mark.parametrize(("function", "direction"), [("forward", "forward"), ("backward", "backward")])
@@ -100,6 +119,16 @@ def test_compile_time_is_the_outermost():
     assert seen.compiled == 1
     assert seen.seconds > 0
     assert seen._depth == 0
+
+
+@pytest.mark.jit
+def test_functions_are_named_as_they_are_compiled():
+    from numba import njit
+    told = []
+    with watching(told.append) as seen:
+        njit(lambda x: x + 1)(1)
+    assert seen.compiled == len(told) >= 1
+    assert told[0].startswith(f"{__name__}.test_functions_are_named")
 
 
 def test_progress_names_each_rung():

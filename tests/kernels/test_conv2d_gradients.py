@@ -1,4 +1,4 @@
-"""The data gradient added to an array that is there: the sum of both, on every rung, in every order of memory."""
+"""Gradients of convolutions in special places: added to an array that is there, and of more channels than filters."""
 
 import numpy as np
 import pytest
@@ -38,3 +38,17 @@ def test_onto_is_added_to_on_every_rung(case, dtype):
             tolerance = (1e-10 if dtype == "float64" else 2e-5) * np.abs(expected).max()
             np.testing.assert_allclose(gx, expected, rtol=0, atol=tolerance)
             assert (wide[:, :C] == 7).all()
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(48, 16), (37, 5), (200, 24)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_weight_gradient_of_more_channels_than_filters_is_that_of_the_reference(channels, filters, dtype):
+    """A 1x1 convolution: the product is then turned round."""
+    rng, window = np.random.default_rng(1), Window2d.of((1, 1), 1, 0, 1)
+    x, gy = rng.standard_normal((3, channels, 9, 11)).astype(dtype), rng.standard_normal((3, filters, 9, 11)).astype(dtype)
+    weight = np.zeros((filters, channels, 1, 1), dtype)
+    expected = np.einsum("nkij,ncij->kc", gy.astype("float64"), x.astype("float64"))
+    for threads in (1, 2):
+        with kernels.threads.num_threads(threads), kernels.using(conv2d="implicit_gemm"):
+            gw = conv2d.backward(gy, x, weight, window, needs=(False, True, False))[1][:, :, 0, 0]
+        np.testing.assert_allclose(gw, expected, rtol=0, atol=(1e-10 if dtype == "float64" else 1e-5) * np.abs(expected).max())
