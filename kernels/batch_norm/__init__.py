@@ -57,7 +57,8 @@ def move_running(running_mean, running_var, mean, var, momentum, count):
     if device.place("batch_norm.move_running", (running_mean, running_var, mean, var)) == "cuda":
         device.call_room("batch_norm", "move_running", (running_mean, running_var, mean, var, momentum, count))
     else:
-        room.rung("reference").move_running(running_mean, running_var, mean, var, momentum, count)
+        running_mean += momentum * (mean - running_mean)
+        running_var += momentum * (var * (count / (count - 1)) - running_var)
 
 
 def _check(x, mean, var, weight, bias, optional=False):

@@ -41,12 +41,6 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
     return *backward(gadd, x, mean, var, weight, eps, batch_statistics), gadd
 
 
-def move_running(running_mean, running_var, mean, var, momentum, count):
-    """See the room."""
-    running_mean += momentum * (mean - running_mean)
-    running_var += momentum * (var * (count / (count - 1)) - running_var)
-
-
 def _xhat(x, mean, var, eps):
     return (x - _wide(mean)) / np.sqrt(_wide(var) + eps)
 

@@ -85,7 +85,7 @@ def _number(op, a, number, number_first, out, count):
     own, first = cuda.local.array(ITEMS, a.dtype), first_item()
     load(a, first, count, own)
     for k in range(ITEMS):
-        own[k] = _compute(op, number, own[k]) if number_first else _compute(op, own[k], number)
+        own[k] = _compute(op, number if number_first else own[k], own[k] if number_first else number)
     store(own, first, count, out)
 
 

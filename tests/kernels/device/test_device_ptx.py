@@ -113,7 +113,7 @@ def test_every_kernel_compiles_and_stays_in_registers(found, capability, request
         takes = {**ptx.resources(text, capability), "float64": in_float64(text)}
         rows.append((name, takes))
         most = 65536 // 256 // 2 if name.startswith(TILES) and name.endswith("float32") else MOST_REGISTERS
-        allowed = IN_FLOAT64.get(name.split()[0], 0) if "float64" not in str(signature[0]) else math.inf
+        allowed = IN_FLOAT64.get(name.split()[0], 0) if name.endswith("float32") else math.inf
         if (takes["spills"] or takes["stack"] or not 0 < takes["registers"] <= most or takes["shared"] > MOST_SHARED
                 or takes["float64"] > allowed):
             beyond.append((name, takes))
