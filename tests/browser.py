@@ -76,7 +76,7 @@ class Page:
         return [entry for entry in self.browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
     def requests(self):
-        """Addresses that were asked for, but for the page itself and what is inside it."""
+        """Addresses that were asked for, but for the page itself, what is inside it, and the browser's own new tab."""
         messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
         asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        return [url for url in asked if not url.startswith(("data:", "blob:")) and url != self.path.as_uri()]
+        return [url for url in asked if not url.startswith(("data:", "blob:", "chrome:")) and url != self.path.as_uri()]

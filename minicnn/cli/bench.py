@@ -24,15 +24,13 @@ def add_arguments(parser):
 def run(args):
     """Print a table for each operation; 1 if a rung is wrong."""
     from minicnn.cli.output import print_json, progress, say
-    from minicnn.study.bench import bench
+    from minicnn.study.bench import bench, steps
     options = {name: getattr(args, name) for name in ("shape", "out", "kernel", "stride", "padding", "groups", "size")}
     results = []
     operations = OPERATIONS if args.op == "all" else [args.op]
-    with progress("timing", len(operations)) as advance:
+    with progress("timing", sum(map(steps, operations))) as advance:
         for op in operations:
-            advance(0, op)
-            results += bench(op, args.dtype, args.seconds, **options)
-            advance(1, op)
+            results += bench(op, args.dtype, args.seconds, lambda rung: advance(1, rung), **options)
     if args.json:
         print_json([result.as_dict() for result in results])
         return 0 if all(results) else 1

@@ -26,7 +26,7 @@ def run(args):
         say(f"advice: {line}")
     if not advice:
         say("nothing is off")
-    say("Next: `minicnn warmup` compiles all kernels ahead of time, `minicnn study resnet20` looks at a network")
+    say("Next: `minicnn warmup resnet20` compiles ahead what that network needs, `minicnn study resnet20` looks at a network")
     return 0
 
 

@@ -11,6 +11,7 @@ from minicnn.cli import bench
 from minicnn.cli.output import progress, say
 from minicnn.errors import ArgumentError
 from minicnn.gradcheck import cases
+from minicnn.study.compilation import watching
 
 HELP = "check the gradients of an op or a model against finite differences"
 SIDE = 48       # pixels: larger images would only repeat the same arithmetic
@@ -42,7 +43,8 @@ def _check_op(args):
     if args.rung and case.room is None:
         raise ArgumentError(f"gradcheck: {args.target} has no rungs; leave --rung out")
     with kernels.using(**{case.room: args.rung}) if args.rung else contextlib.nullcontext():
-        report = gradcheck.check(case.function, cases.inputs(args.target, args.seed))
+        with progress("compiling", None) as advance, watching(lambda function: advance(1, function)):
+            report = gradcheck.check(case.function, cases.inputs(args.target, args.seed))
         with progress("random cases", args.hypothesis) as advance:
             for seed in range(args.seed + 1, args.seed + 1 + args.hypothesis):
                 function, inputs = cases.example(args.target, seed)

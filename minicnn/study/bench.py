@@ -78,6 +78,11 @@ def cells(row):
             figures.duration(row.warm), f"{row.rate:.3g}" if row.rate else "a view", f"x {row.gain:.1f}" if row.gain else "")
 
 
+def steps(op):
+    """How often bench calls progress for an operation."""
+    return 2 * len(kernels.rungs(op)) * (2 if op == "pool2d" else 1)       # maximum and average
+
+
 def bench(op, dtype="float32", seconds=0.5, progress=None, **options):
     """Check and time every rung of an operation's room, forward and backward -> a list of BenchResult.
 

@@ -3,6 +3,7 @@
 import datetime
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -165,8 +166,7 @@ def _examples(model, dataset, loader, classes, most=16):
 def _kernels(study, model, input_shape, quick, step):
     chosen = heaviest_shapes(model, input_shape, study.batch)
     for i, (room, options) in enumerate(chosen.items()):
-        step(i, len(chosen), room)
-        study.kernels += bench(room, seconds=0.02 if quick else 0.25, **options)
+        study.kernels += bench(room, seconds=0.02 if quick else 0.25, progress=partial(step, i, len(chosen)), **options)
     step(len(chosen), len(chosen))
 
 

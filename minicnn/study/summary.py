@@ -13,7 +13,7 @@ from minicnn.study.receptive_field import FieldObserver, ReceptiveField
 from minicnn.study.trace import Tracer, check_input_shape, dtype_of, preserved
 
 COLUMNS = ("layer", "operation", "output", "parameters", "MACs", "FLOPs", "memory", "sees")
-WIDTHS = (26, 15, 14, 10, 7, 7, 8, 6)
+WIDTHS = (24, 17, 14, 10, 7, 7, 8, 6)
 
 
 @dataclass(frozen=True)

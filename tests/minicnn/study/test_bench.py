@@ -7,6 +7,7 @@ import pytest
 import kernels
 from minicnn.errors import ArgumentError, BackendError, ShapeError
 from minicnn.study import bench
+from minicnn.study.bench import steps
 from minicnn.study.bench_cases import DEFAULTS, cases
 from minicnn.study.compilation import Compilations, watching
 from minicnn.study.warmup import SMALL, SMALL_MAP
@@ -132,10 +133,11 @@ def test_functions_are_named_as_they_are_compiled():
 
 
 def test_progress_names_each_rung():
-    told = []
-    bench("linear", **QUICK, progress=told.append, **small("linear"))
-    assert told[0] == "fully connected, forward: reference"
-    assert len(told) == 2 * len(kernels.rungs("linear"))
+    for op, first in (("linear", "fully connected, forward: reference"), ("pool2d", "max pooling, forward: reference")):
+        told = []
+        bench(op, **QUICK, progress=told.append, **small(op))
+        assert told[0] == first
+        assert len(told) == steps(op)
 
 
 @pytest.mark.parametrize(("call", "error", "match"), [
