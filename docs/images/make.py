@@ -22,7 +22,7 @@ DRAWN = "document.querySelector('#sheet')?.dataset.drawn"
 
 def squeezenet(page):
     """What the answer rests on."""
-    page.do("document.querySelector('#image').scrollIntoView()")
+    page.do("document.querySelector('#image').scrollIntoView({behavior: 'instant'})")
 
 
 def alexnet(page):
@@ -30,7 +30,7 @@ def alexnet(page):
     page.do("select(inside.nodes.findIndex(node => node.kind === 'LocalResponseNorm'), null, {tab: 'maps', reveal: true})")
     page.wait(DRAWN)
     page.click("#tab-value")
-    page.do("document.querySelector('#inside').scrollIntoView()")
+    page.do("document.querySelector('#inside').scrollIntoView({behavior: 'instant'})")
 
 
 def picture(page):
@@ -49,7 +49,7 @@ def main(folders):
     sys.path.insert(0, str(HERE.parents[1] / "tests"))
     import browser
     chromium = browser.start()
-    for (show, height), folder in zip(((squeezenet, 900), (alexnet, 1250)), folders, strict=True):
+    for (show, height), folder in zip(((squeezenet, 900), (alexnet, 1190)), folders, strict=True):
         page = browser.Page(chromium, Path(folder) / "index.html", height=height)
         page.wait("document.querySelectorAll('[data-evidence]').length > 1")
         page.wait(DRAWN)

@@ -1,5 +1,7 @@
 """minicnn completion SHELL"""
 
+import sys
+
 HELP = "print a script that completes commands, options and names of networks in your shell"
 _WHERE = {"bash": "~/.local/share/bash-completion/completions/minicnn", "zsh": "a folder of $fpath, as _minicnn",
           "tcsh": "~/.tcsh/minicnn.tcsh, and source it in ~/.tcshrc"}
@@ -23,7 +25,10 @@ def run(args):
     for action in _all_actions(parser):
         _complete(action, shtab)
     say(shtab.complete(parser, args.shell))
-    say(f"Next: save it, with `minicnn completion {args.shell} > FILE`, FILE being {_WHERE[args.shell]}.", stderr=True)
+    if sys.stdout.isatty():
+        say(f"Next: save it, with `minicnn completion {args.shell} > FILE`, FILE being {_WHERE[args.shell]}.", stderr=True)
+    else:
+        say(f"Next: open a new shell and press Tab after `minicnn`; the script belongs in {_WHERE[args.shell]}.", stderr=True)
     return 0
 
 

@@ -53,21 +53,26 @@ def _kind(spec):
         return "digits"
     path = Path(spec)
     if not path.exists():
-        name = path.name.replace("_", "-").replace("cifar-", "cifar")
-        if name.replace("-", "_") in _LOADERS:
-            folder = Path("data", name) if str(spec) == path.name else path
-            out = "" if folder == Path("data", name) else f" --out {shlex.quote(str(folder))}"
-            raise DataError(f"{spec}: there is no such file or folder; run `minicnn data get {name}{out}`, then give the "
-                            f"folder {folder}")
-        raise DataError(f"{spec}: there is no such file or folder; expected {_KNOWN}")
+        raise DataError(f"{spec}: there is no such file or folder; {_how_to_get(spec) or f'expected {_KNOWN}'}")
     if path.is_file():
         return _archive_kind(path)
     kind = mnist_kind(path) or cifar_kind(path)
     if kind:
         return kind
     if not has_images(path):
-        raise DataError(f"{path}: holds no data set; looked for {_KNOWN}")
+        raise DataError(f"{path}: holds no data set; {_how_to_get(spec) or f'looked for {_KNOWN}'}")
     return "images"
+
+
+def _how_to_get(spec):
+    """What to do where a data set that can be downloaded is asked for by its name or by a folder of that name, or None."""
+    path = Path(spec)
+    name = path.name.replace("_", "-").replace("cifar-", "cifar")
+    if name.replace("-", "_") not in _LOADERS:
+        return None
+    folder = Path("data", name) if str(spec) == path.name else path
+    out = "" if folder == Path("data", name) else f" --out {shlex.quote(str(folder))}"
+    return f"run `minicnn data get {name}{out}`, then give the folder {folder}"
 
 
 def _archive_kind(path):

@@ -231,8 +231,8 @@ function neighbours({block, channel, unit}) {
 }
 
 const listed = (columns, rows) => element("div", {class: "scroll"}, element("table", {class: "ladder"},
-  element("thead", {}, element("tr", {}, columns.map(name => element("th", {}, name)))),
-  element("tbody", {}, rows.map(row => element("tr", {}, row.map(cell => element("td", {class: "number"}, cell)))))));
+  element("thead", {}, element("tr", {}, columns.map((name, i) => element("th", {class: i ? "number" : "what"}, name)))),
+  element("tbody", {}, rows.map(row => element("tr", {}, row.map((cell, i) => element("td", {class: i ? "number" : "what"}, cell)))))));
 
 const SIGNS = {Add: "+", Subtract: "−", Multiply: "·", Divide: "/"};
 

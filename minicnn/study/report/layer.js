@@ -446,7 +446,7 @@ function ladder(room) {
     const slowest = Math.max(...result.rows.map(row => row.warm ?? 0));
     return element("div", {class: "scroll", tabindex: 0}, element("p", {class: "hint"}, `${result.title}, ${result.detail}: the heaviest of this network`),
       element("table", {class: "ladder"}, element("thead", {}, element("tr", {}, ["rung", "direction", "time", "", result.unit, "gain"]
-        .map(name => element("th", {}, name)))), element("tbody", {}, result.rows.map(row => element("tr", {},
+        .map((name, i) => element("th", {class: i > 1 ? "number" : "what"}, name)))), element("tbody", {}, result.rows.map(row => element("tr", {},
         element("td", {}, row.rung), element("td", {}, row.direction), element("td", {class: "number"}, row.agrees ? duration(row.warm) : "wrong"),
         element("td", {class: "bar-cell"}, element("i", {class: row.direction, style: `width:${100 * (row.warm ?? 0) / slowest}%`})),
         element("td", {class: "number"}, row.rate ? number(row.rate, 3) : "–"),

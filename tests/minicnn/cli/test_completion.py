@@ -17,7 +17,7 @@ def bash(tmp_path, capsys):
         pytest.skip("there is no bash")
     assert main(["completion", "bash"]) == 0
     said = capsys.readouterr()
-    assert "Next: save it" in said.err
+    assert "Next: open a new shell" in said.err
     script = tmp_path / "minicnn.bash"
     script.write_text(said.out)
 
@@ -41,6 +41,12 @@ def test_commands_options_and_networks(bash, tmp_path):
 def test_other_shells(shell, capsys):
     assert main(["completion", shell]) == 0
     assert "resnet20" in capsys.readouterr().out
+
+
+def test_on_a_terminal_it_says_where_to_save_it(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["completion", "bash"]) == 0
+    assert "Next: save it, with `minicnn completion bash > FILE`" in capsys.readouterr().err
 
 
 def test_an_unknown_shell_is_refused(capsys):

@@ -269,5 +269,8 @@ def test_a_name_that_could_be_got(tmp_path, monkeypatch):
         data.open_dataset("data/mnist")
     with pytest.raises(DataError, match="run `minicnn data get mnist --out 'my sets/mnist'`, then give the folder my sets"):
         data.open_dataset("my sets/mnist")
+    (tmp_path / "data" / "cifar10").mkdir(parents=True)             # what a download that failed leaves
+    with pytest.raises(DataError, match="holds no data set; run `minicnn data get cifar10`, then"):
+        data.open_dataset("data/cifar10")
     with pytest.raises(DataError, match="there is no data set 'imagenet' to get; choose from cifar10, cifar100"):
         download.get("imagenet", tmp_path)
