@@ -40,7 +40,7 @@ def tiles(threads, dtype, rows, vectors):
         for t in prange(a.shape[0]):
             for _ in range(calls):
                 tile((a[t].ctypes.data, tables[0].ctypes.data, 1), (tables[2].ctypes.data, 1), (b[t].ctypes.data, width),
-                     (c[t].ctypes.data, tables[1].ctypes.data, 0, 0, 0), c)
+                     (c[t].ctypes.data, tables[1].ctypes.data, 0, 0, 0, 0), c)
     a, b = np.ones((threads, rows * DEPTH), dtype), np.ones((threads, DEPTH * width), dtype)
     c, tables = np.empty((threads, rows * width), dtype), np.zeros((3, max(rows, 3)), np.int64)
     tables[0, :rows], tables[1, :rows] = np.arange(rows) * DEPTH, np.arange(rows) * width
