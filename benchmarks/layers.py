@@ -15,6 +15,7 @@ from benchmarks.results import ratio, summary
 from benchmarks.workers import BenchmarkError, Worker
 
 TURN, PAUSE = 0.03, 0.01
+MOST = 100                  # runs to a turn: what goes before one may take far longer than the run
 TOLERANCE = 2e-4            # of the largest value, in float32: sums of thousands of products, in another order
 SAMPLE = 20_000             # values of a result that are compared, spread over all of it
 
@@ -46,7 +47,7 @@ class LayerSession:
         before, run = self.passes[name, key]
         times = []
         with self.engine.watching() as seen:
-            while not times or sum(times) < seconds:
+            while not times or (sum(times) < seconds and len(times) < MOST):
                 given = before()
                 start = time.perf_counter()
                 run(given)

@@ -75,6 +75,7 @@ class Op:
     makes_gradients = "unknown"     # "new" or "parts of gy" (disjoint ones) lets the engine add to them in place
     adds_gradients = False          # whether backward adds the first input's gradient to `onto`, if set, and returns that
     onto = None
+    owns_gy = False                 # set before backward: nobody else holds gy, so that its memory may become a gradient's
 
     def check(self, *arrays):
         """Raise an error of minicnn.errors if `forward` cannot take these arrays: the value, the rule, the remedy."""
@@ -250,6 +251,7 @@ def _step_back(tensor, gy, gradients, own):
     record.op = record.inputs = None
     start = time.perf_counter()
     _give_gradients(op, inputs, gradients, own)
+    op.owns_gy = id(tensor) in own and not _mode.observers
     results = op.backward(gy)
     seconds = time.perf_counter() - start
     results = results if isinstance(results, tuple | list) else (results,)

@@ -13,10 +13,10 @@ def relu_forward(x):
     return room.call("relu_forward", x)
 
 
-def relu_backward(gy, y):
-    """gx = gy where y > 0, else 0: the subgradient at the kink is 0."""
+def relu_backward(gy, y, reuse=False):
+    """gx = gy where y > 0, else 0: the subgradient at the kink is 0. reuse: gx may take gy's memory, which is then lost."""
     expect_shape("relu: gy", gy, y.shape)
-    return room.call("relu_backward", gy, y)
+    return room.call("relu_backward", gy, y, bool(reuse))
 
 
 def accumulate(a, b):

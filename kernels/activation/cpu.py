@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit, prange
 
 from kernels import layout
+from kernels.streaming import near, put
 
 ANY_ORDER = True
 CHUNK = 1 << 14         # values to a task
@@ -18,10 +19,11 @@ def relu_forward(x):
     return y
 
 
-def relu_backward(gy, y):
-    """See the room."""
+def relu_backward(gy, y, reuse=False):
+    """See the room. Written over gy, which is being read, a result costs no lines of its own."""
     if layout.prefers_channels_last(y) or layout.prefers_channels_last(gy):     # slices of channels are read as they are
-        gx = layout.empty(y.shape, y.dtype)
+        gy = layout.channels_last(gy)
+        gx = gy if reuse else layout.empty(y.shape, y.dtype)
         (g, a, out), times = layout.long_rows(gy, y, gx)
         _relu_backward_rows(g, a, y.shape[1] * times, out)
         return gx
@@ -81,13 +83,16 @@ def _relu_backward(gy, y, gx):
 
 @njit(cache=True, parallel=True)
 def _relu_backward_rows(gy, y, C, gx):
-    """The first C values of every row."""
+    """The first C values of every row. gx may be gy: by way of a row nearby, because LLVM makes vectors only of loops whose
+    arrays lie apart."""
     Q, zero = y.shape[0], gy.dtype.type(0)
     for part in prange(PARTS):
+        row = near(C, gx)
         for q in range(Q * part // PARTS, Q * (part + 1) // PARTS):
-            g, a, out = gy[q], y[q], gx[q]
+            g, a = gy[q], y[q]
             for c in range(C):
-                out[c] = zero if a[c] <= 0 else g[c]
+                row[c] = zero if a[c] <= 0 else g[c]
+            put(gx[q].ctypes.data, row.ctypes.data, C, False, gx)
 
 
 @njit(cache=True, parallel=True)

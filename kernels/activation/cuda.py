@@ -13,9 +13,9 @@ def relu_forward(x):
     return y
 
 
-def relu_backward(gy, y):
+def relu_backward(gy, y, reuse=False):
     """See the room."""
-    gx = np.empty_like(gy)
+    gx = gy if reuse else np.empty_like(gy)
     launch_items(_relu_backward, y.size, gy, y, gx, y.size)
     return gx
 

@@ -8,7 +8,8 @@ are constants. Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.
 
 import numpy as np
 
-from kernels import device
+from kernels import device, layout
+from kernels.activation import accumulate
 from kernels.dispatch import Room, by_order, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
@@ -33,22 +34,32 @@ def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     return room.call("normalize", x, mean, var, weight, bias, eps, add, bool(relu))
 
 
-def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
+def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None, reuse=False, onto=None):
     """(gx, gweight, gbias). batch_statistics: mean and var came from x (training), so the gradient goes through them.
 
     relu_bias: the bias, where normalize was called with relu and without add: gy then passes where y was above 0.
+    reuse: gx may take gy's memory, which is then lost. onto: an array of x's shape that gx is added to, and which is returned
+    in its place.
     """
     weight, relu_bias = _check(x, mean, var, weight, relu_bias, optional=True)
     expect_shape("batch_norm: gy", gy, x.shape)
-    return room.call("backward", gy, x, mean, var, weight, eps, bool(batch_statistics), relu_bias)
+    expect_shape("batch_norm: onto", onto, x.shape)
+    arguments = gy, x, mean, var, weight, eps, bool(batch_statistics), relu_bias, bool(reuse)
+    if onto is None:
+        return room.call("backward", *arguments)
+    if x.device == "cpu" and room.pinned() in (None, "channels_last") and layout.prefers_channels_last(onto):
+        return room.call("backward", *arguments, onto)
+    gx, gweight, gbias = room.call("backward", *arguments)
+    accumulate(onto, gx)
+    return onto, gweight, gbias
 
 
-def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
-    """(gx, gweight, gbias, gadd), where normalize was called with add and relu and gave y."""
+def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=False):
+    """(gx, gweight, gbias, gadd), where normalize was called with add and relu and gave y. reuse: gadd may take gy's memory."""
     weight, _ = _check(x, mean, var, weight, None)
     for name, array in (("gy", gy), ("y", y)):
         expect_shape(f"batch_norm: {name}", array, x.shape)
-    return room.call("add_relu_backward", gy, y, x, mean, var, weight, eps, bool(batch_statistics))
+    return room.call("add_relu_backward", gy, y, x, mean, var, weight, eps, bool(batch_statistics), bool(reuse))
 
 
 def move_running(running_mean, running_var, mean, var, momentum, count):

@@ -43,28 +43,30 @@ def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     return y
 
 
-def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
-    """See the room, and the reference for the formula."""
-    gx = layout.empty(x.shape, x.dtype)
+def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None, reuse=False, onto=None):
+    """See the room, and the reference for the formula. Written over gy, gx costs no lines of its own."""
+    gy = layout.channels_last(gy)
+    gx = onto if onto is not None else gy if reuse else layout.empty(x.shape, x.dtype)
     relu, bias = relu_bias is not None, mean if relu_bias is None else relu_bias
     (g, a, out), times = layout.long_rows(gy, x, gx)
     terms = [_repeat(t, times) for t in (mean, _scale(weight, var, eps), bias)]
     parts = np.empty((PARTS, 2, mean.size * times))
     _gradient_sums(g, a, *terms, relu, parts)
     gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
-    _input_gradient(g, a, *terms, relu, tuple(_repeat(t, times) for t in slopes), out)
+    _input_gradient(g, a, *terms, relu, tuple(_repeat(t, times) for t in slopes), onto is not None, out)
     return gx, gweight, gbias
 
 
-def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
+def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=False):
     """See the room."""
-    gx, gadd = layout.empty(x.shape, x.dtype), layout.empty(x.shape, x.dtype)
+    gy = layout.channels_last(gy)
+    gx, gadd = layout.empty(x.shape, x.dtype), gy if reuse else layout.empty(x.shape, x.dtype)
     (g, b, a, masked, out), times = layout.long_rows(gy, y, x, gadd, gx)
     terms = [_repeat(t, times) for t in (mean, _scale(weight, var, eps), mean)]
     parts = np.empty((PARTS, 2, mean.size * times))
     _masked_sums(g, b, a, terms[0], masked, parts)
     gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
-    _input_gradient(masked, a, *terms, False, tuple(_repeat(t, times) for t in slopes), out)
+    _input_gradient(masked, a, *terms, False, tuple(_repeat(t, times) for t in slopes), False, out)
     return gx, gweight, gbias, gadd
 
 
@@ -183,16 +185,16 @@ def _gradient_sums(gy, x, mean, scale, bias, relu, parts):
 
 @njit(cache=True, parallel=True)
 def _masked_sums(gy, y, x, mean, masked, parts):
-    """As _gradient_sums, with the ReLU's output given; masked = g"""
+    """As _gradient_sums, with the ReLU's output given; masked = g, which may lie where gy does"""
     Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
     ahead, ahead_y, ahead_gy = distance(x, C), distance(y, C), distance(gy, C)
     for p in prange(PARTS):
-        run, sums = np.zeros((2, C), x.dtype), np.zeros((2, C))
+        run, sums, m = np.zeros((2, C), x.dtype), np.zeros((2, C)), near(C, x)
         start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
         for q0 in range(start, stop, RUN):
             total, product = run[0], run[1]
             for q in range(q0, min(stop, q0 + RUN)):
-                a, b, g, m = x[q], y[q], gy[q], masked[q]
+                a, b, g = x[q], y[q], gy[q]
                 fetch(a.ctypes.data + ahead, C, x)
                 fetch(b.ctypes.data + ahead_y, C, x)
                 fetch(g.ctypes.data + ahead_gy, C, x)
@@ -201,22 +203,31 @@ def _masked_sums(gy, y, x, mean, masked, parts):
                 for c in range(C):
                     total[c] += m[c]
                     product[c] += m[c] * (a[c] - mean[c])
+                put(masked[q].ctypes.data, m.ctypes.data, C, False, x)
             _add_up(run, sums)
         parts[p] = sums
 
 
 @njit(cache=True, parallel=True)
-def _input_gradient(gy, x, mean, scale, bias, relu, slopes, gx):
-    """gx = scale · (g - average - (x - mean) · slope)"""
+def _input_gradient(gy, x, mean, scale, bias, relu, slopes, adds, gx):
+    """gx (+)= scale · (g - average - (x - mean) · slope). gx may be gy: rows are computed nearby, because LLVM makes vectors only of
+    loops whose arrays lie apart."""
     Q, C, zero, ahead, ahead_gy = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size), distance(gy, mean.size)
     closed = zero if relu else x.dtype.type(np.nan)
-    average, slope = slopes
+    (average, slope), ahead_gx = slopes, distance(gx, mean.size)
     for p in prange(PARTS):
+        out = near(C, x)
         for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):
-            a, g, out = x[q], gy[q], gx[q]
+            a, g = x[q], gy[q]
             fetch(a.ctypes.data + ahead, C, x)
             fetch(g.ctypes.data + ahead_gy, C, x)
             for c in range(C):
                 d = a[c] - mean[c]
                 open_ = zero if d * scale[c] + bias[c] <= closed else g[c]
                 out[c] = scale[c] * (open_ - average[c] - d * slope[c])
+            if adds:
+                there = gx[q]
+                fetch(there.ctypes.data + ahead_gx, C, x)
+                for c in range(C):
+                    out[c] += there[c]
+            put(gx[q].ctypes.data, out.ctypes.data, C, False, x)

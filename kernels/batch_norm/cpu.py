@@ -31,7 +31,7 @@ def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     return np.maximum(y, 0, out=y) if relu else y
 
 
-def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
+def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None, reuse=False):
     """See the room, and the reference for the formula."""
     if relu_bias is not None:
         gy = relu_backward(gy, normalize(x, mean, var, weight, relu_bias, eps))
@@ -42,7 +42,7 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
     return gx, gweight, gbias
 
 
-def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
+def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=False):
     """See the room."""
     gadd = relu_backward(gy, y)
     return *backward(gadd, x, mean, var, weight, eps, batch_statistics), gadd

@@ -37,13 +37,13 @@ def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     return y
 
 
-def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
+def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None, reuse=False):
     """See the room, and the reference for the formula."""
     behind_relu = relu_bias is not None
     return _backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias if behind_relu else weight, behind_relu)
 
 
-def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
+def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=False):
     """gadd = gy where y > 0, else 0; the rest is backward of that"""
     from kernels.activation.cuda import relu_backward
     gadd = relu_backward(gy, y)

@@ -17,7 +17,7 @@ def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     return np.maximum(y, 0) if relu else y
 
 
-def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
+def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None, reuse=False):
     """gbias = Σ gy, gweight = Σ gy·xhat, and
 
         gx = weight / sqrt(var + eps) · (gy - mean(gy) - xhat · mean(gy · xhat))
@@ -35,7 +35,7 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None):
     return _wide(weight / np.sqrt(var + eps)) * through, gweight, gbias
 
 
-def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics):
+def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=False):
     """gadd = gy where y > 0, else 0; the rest is backward of that"""
     gadd = np.where(y <= 0, 0, gy).astype(gy.dtype)
     return *backward(gadd, x, mean, var, weight, eps, batch_statistics), gadd

@@ -42,7 +42,7 @@ class DenseLayer(nn.Module):
         if self.memory_efficient and self.training:
             return self.rest(ops.recompute(self.first, *features))
         if self.norm2 is not None and len(features) == 1:
-            x = nn.conv_norm_relu(self.conv1, self.norm2, nn.norm_relu(self.norm1, features[0]))
+            x = nn.conv_norm_relu(self.conv1, self.norm2, nn.norm_relu(self.norm1, features[0], buffer=buffer))
             return self.dropout(nn.conv_into(self.conv2, x, None if self.dropout.p and self.training else buffer))
         return self.rest(self.first(*features))
 

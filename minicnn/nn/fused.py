@@ -22,12 +22,12 @@ def conv_norm_relu(conv, norm, x, buffer=None):
     return ops.conv2d_relu(x, *conv.folded(norm), *conv.geometry, buffer)
 
 
-def norm_relu(norm, x, add=None):
-    """relu(norm(x) + add), norm a BatchNorm2d; add may be left out."""
+def norm_relu(norm, x, add=None, buffer=None):
+    """relu(norm(x) + add), norm a BatchNorm2d; add may be left out. buffer: an ops.ChannelBuffer that x fills."""
     if observed() or norm.weight is None:
         y = norm(x)
         return ops.relu(y if add is None else y + add)
-    return norm.with_relu(x, add)
+    return norm.with_relu(x, add, buffer)
 
 
 def conv_into(layer, x, buffer):

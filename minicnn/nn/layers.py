@@ -119,9 +119,9 @@ class BatchNorm2d(Module):
     def forward(self, x):
         return ops.batch_norm(x, *self._state())
 
-    def with_relu(self, x, add=None):
-        """relu(self(x) + add) in one pass over memory; add may be left out."""
-        return ops.batch_norm_relu(x, *self._state(), add=add)
+    def with_relu(self, x, add=None, buffer=None):
+        """relu(self(x) + add) in one pass over memory; add may be left out. buffer: see ops.batch_norm_relu."""
+        return ops.batch_norm_relu(x, *self._state(), add=add, buffer=buffer)
 
     def _state(self):
         if self.training:

@@ -14,7 +14,7 @@ class ReLU(Op):
         return self.y
 
     def backward(self, gy):
-        return kernel.relu_backward(gy, self.y)
+        return kernel.relu_backward(gy, self.y, self.owns_gy)
 
 
 def relu(x):

@@ -18,9 +18,10 @@ class BatchNorm(Op):
     """
 
     makes_gradients = "new"
+    adds_gradients = True
 
-    def __init__(self, mean=None, var=None, eps=1e-5):
-        self.mean, self.var, self.eps = mean, var, eps
+    def __init__(self, mean=None, var=None, eps=1e-5, buffer=None):
+        self.mean, self.var, self.eps, self.buffer = mean, var, eps, buffer
         self.batch_statistics = mean is None
 
     def check(self, x, *_):
@@ -29,13 +30,19 @@ class BatchNorm(Op):
                              "use a larger batch or image, or evaluation mode")
 
     def forward(self, x, weight=None, bias=None):
-        if self.batch_statistics:
-            self.mean, self.var = kernel.statistics(x)
+        self.take_statistics(x)
         self.x, self.weight = x, weight
         return kernel.normalize(x, self.mean, self.var, weight, bias, self.eps)
 
+    def take_statistics(self, x):
+        """In training mean and var of this batch."""
+        if self.batch_statistics:
+            self.mean, self.var = kernel.statistics(x) if self.buffer is None else self.buffer.statistics(x)
+        self.buffer = None
+
     def backward(self, gy):
-        gradients = kernel.backward(gy, self.x, self.mean, self.var, self.weight, self.eps, self.batch_statistics)
+        gradients = kernel.backward(gy, self.x, self.mean, self.var, self.weight, self.eps, self.batch_statistics,
+                                    reuse=self.owns_gy, onto=self.onto)
         return gradients[:len(self.needs)]
 
     def flops(self, output_shape, *input_shapes):
@@ -50,8 +57,7 @@ class BatchNormReLU(BatchNorm):
     """
 
     def forward(self, x, weight, bias, add=None):
-        if self.batch_statistics:
-            self.mean, self.var = kernel.statistics(x)
+        self.take_statistics(x)
         self.x, self.weight, self.bias = x, weight, bias
         y = kernel.normalize(x, self.mean, self.var, weight, bias, self.eps, add, relu=True)
         self.y = None if add is None else y
@@ -60,8 +66,8 @@ class BatchNormReLU(BatchNorm):
     def backward(self, gy):
         terms = self.x, self.mean, self.var, self.weight, self.eps, self.batch_statistics
         if self.y is None:
-            return kernel.backward(gy, *terms, relu_bias=self.bias)
-        return kernel.add_relu_backward(gy, self.y, *terms)
+            return kernel.backward(gy, *terms, relu_bias=self.bias, reuse=self.owns_gy, onto=self.onto)
+        return kernel.add_relu_backward(gy, self.y, *terms, reuse=self.owns_gy)
 
     def flops(self, output_shape, *input_shapes):
         return (7 if self.batch_statistics else 2) * math.prod(output_shape) + (len(input_shapes) - 2) * math.prod(output_shape)
@@ -78,19 +84,22 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     if weight is None and bias is not None:
         weight = as_tensor(np.ones_like(x.data, shape=x.shape[1]))
     inputs = [t for t in (x, weight, bias) if t is not None]
-    return _apply(BatchNorm, inputs, running_mean, running_var, training, momentum, eps)
+    return _apply(BatchNorm, inputs, running_mean, running_var, training, momentum, eps, None)
 
 
-def batch_norm_relu(x, running_mean, running_var, weight, bias, training=False, momentum=0.1, eps=1e-5, add=None):
-    """relu(batch_norm(x, …) + add) in one pass over memory each way; add (N, C, H, W) may be left out. See batch_norm."""
+def batch_norm_relu(x, running_mean, running_var, weight, bias, training=False, momentum=0.1, eps=1e-5, add=None, buffer=None):
+    """relu(batch_norm(x, …) + add) in one pass over memory each way; add (N, C, H, W) may be left out. See batch_norm.
+
+    buffer: the ops.ChannelBuffer that x fills, so that channels whose statistics were taken before are not read for them again.
+    """
     inputs = [as_tensor(x), weight, bias] + ([] if add is None else [add])
-    return _apply(BatchNormReLU, inputs, running_mean, running_var, training, momentum, eps)
+    return _apply(BatchNormReLU, inputs, running_mean, running_var, training, momentum, eps, buffer)
 
 
-def _apply(kind, inputs, running_mean, running_var, training, momentum, eps):
+def _apply(kind, inputs, running_mean, running_var, training, momentum, eps, buffer):
     """Apply the op with the batch's statistics or the running ones, and move the running ones in training."""
     own = training or running_mean is None
-    op = kind(eps=eps) if own else kind(running_mean, running_var, eps)
+    op = kind(eps=eps, buffer=buffer) if own else kind(running_mean, running_var, eps)
     y = apply(op, *inputs)
     if training and running_mean is not None:
         kernel.move_running(running_mean, running_var, op.mean, op.var, momentum, y.size // y.shape[1])

@@ -1,7 +1,10 @@
 """Concatenation."""
 
+import numpy as np
+
 import kernels
 import kernels.concat as kernel
+from kernels import batch_norm
 from minicnn.autograd import Op, apply, no_flops
 from minicnn.errors import ShapeError
 
@@ -49,11 +52,13 @@ class Append(Op):
 class ChannelBuffer:
     """Room for `channels` channels, filled from the front; each array handed out is a part of it.
 
-    Convolutions that are given the buffer write their results side by side in it, and `concat` of these copies nothing.
+    Convolutions that are given the buffer write their results side by side in it, and `concat` of these copies nothing. Batch
+    norms that are given it take each channel's statistics once, however many of them see the channel.
     """
 
     def __init__(self, channels):
         self.channels, self.filled, self.room = channels, 0, None
+        self.known = None           # (mean, var) of the first channels, as far as they were asked for
 
     def part(self, shape, dtype):
         """The next channels, an array of `shape` (N, K, H, W) to be written to, or None where they do not fit."""
@@ -84,6 +89,16 @@ class ChannelBuffer:
         kernel.copy_into(self.room[:, C:C + K], new)
         self.filled = C + K
         return self.room[:, :C + K]
+
+    def statistics(self, x):
+        """kernels.batch_norm.statistics(x), of which only channels that no earlier call saw are computed."""
+        if self.room is None or x.shape[1] > self.filled or x.device != "cpu" or not self._is(x, 0):
+            return batch_norm.statistics(x)
+        C, seen = x.shape[1], 0 if self.known is None else self.known[0].size
+        if seen < C:
+            new = batch_norm.statistics(x[:, seen:])
+            self.known = new if seen == 0 else tuple(np.concatenate(pair) for pair in zip(self.known, new))
+        return tuple(values[:C].copy() for values in self.known)
 
     def _is(self, array, first):
         """Whether an array is the room's channels from `first` on."""

@@ -49,7 +49,7 @@ class Conv2dReLU(Conv2d):
         return self.y
 
     def backward(self, gy):
-        return super().backward(relu_backward(gy, self.y))
+        return super().backward(relu_backward(gy, self.y, self.owns_gy))
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, buffer=None):

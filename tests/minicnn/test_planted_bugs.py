@@ -36,7 +36,7 @@ def in_reference(room, function, replace):
 
 
 def drop_batch_terms(original):
-    return lambda gy, x, mean, var, weight, eps, batch, relu_bias: original(gy, x, mean, var, weight, eps, False, relu_bias)
+    return lambda gy, x, mean, var, weight, eps, batch, *rest: original(gy, x, mean, var, weight, eps, False, *rest)
 
 
 def drop_cross_channel_term(original):

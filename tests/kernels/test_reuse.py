@@ -1,0 +1,81 @@
+"""Gradients written over the upstream gradient, or added to one that is there: the same numbers as in an array of their own, on
+every rung and in every order."""
+
+import numpy as np
+import pytest
+
+import kernels
+from kernels import activation, batch_norm, layout
+from kernels.dispatch import rungs
+
+N, C, H, W = 2, 5, 3, 4
+
+
+def orders(gy):
+    """The gradient in C order, channels-last, and as some channels of a larger channels-last array."""
+    wide = layout.empty((N, C + 3, H, W), gy.dtype)
+    parts = wide[:, 2:C + 2]
+    parts[...] = gy
+    return {"C order": gy.copy(), "channels-last": layout.channels_last(gy.copy()), "some channels": parts}
+
+
+@pytest.fixture
+def arrays(rng):
+    return {name: rng.standard_normal((N, C, H, W)) for name in ("gy", "x", "y")}
+
+
+@pytest.mark.parametrize("order", ["C order", "channels-last", "some channels"])
+@pytest.mark.parametrize("rung", rungs("activation"))
+def test_relu(rung, order, arrays):
+    y = layout.channels_last(arrays["y"])
+    with kernels.using(activation=rung):
+        expected = activation.relu_backward(arrays["gy"], y)
+        gx = activation.relu_backward(orders(arrays["gy"])[order], y, reuse=True)
+    np.testing.assert_array_equal(gx, expected)
+
+
+def calls(arrays, rng):
+    """{name: a function of (gy, reuse, onto)} of both backward passes."""
+    mean, var, weight, bias = rng.standard_normal((4, C))
+    x, y = layout.channels_last(arrays["x"]), layout.channels_last(arrays["y"])
+    terms = x, mean, var ** 2, weight, 1e-5, True
+    return {"backward": lambda gy, *rest: batch_norm.backward(gy, *terms, None, *rest),
+            "relu": lambda gy, *rest: batch_norm.backward(gy, *terms, bias, *rest),
+            "add_relu": lambda gy, reuse: batch_norm.add_relu_backward(gy, y, *terms, reuse)}
+
+
+@pytest.mark.parametrize("order", ["C order", "channels-last", "some channels"])
+@pytest.mark.parametrize("name", ["backward", "relu", "add_relu"])
+@pytest.mark.parametrize("rung", rungs("batch_norm"))
+def test_batch_norm(rung, name, order, arrays, rng):
+    call = calls(arrays, rng)[name]
+    with kernels.using(batch_norm=rung):
+        expected = call(arrays["gy"], False)
+        found = call(orders(arrays["gy"])[order], True)
+    for actual, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", ["C order", "channels-last", "some channels"])
+@pytest.mark.parametrize("name", ["backward", "relu"])
+@pytest.mark.parametrize("rung", rungs("batch_norm"))
+def test_batch_norm_adds_to_a_gradient_that_is_there(rung, name, order, arrays, rng):
+    call, there = calls(arrays, rng)[name], rng.standard_normal((N, C, H, W))
+    with kernels.using(batch_norm=rung):
+        expected = call(arrays["gy"], False)
+        onto = orders(there)[order]
+        found = call(arrays["gy"].copy(), True, onto)
+    assert found[0] is onto
+    np.testing.assert_allclose(onto, there + expected[0], rtol=1e-12, atol=1e-12)
+    for actual, wanted in zip(found[1:], expected[1:], strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_what_lies_beside_is_left_alone(arrays, rng):
+    """Some channels of a larger array are written over, the others are not."""
+    wide = layout.channels_last(rng.standard_normal((N, C + 3, H, W)))
+    before, parts = wide.copy(), wide[:, 2:C + 2]
+    gx = activation.relu_backward(parts, layout.channels_last(arrays["y"]), reuse=True)
+    assert np.shares_memory(gx, wide)
+    assert (wide[:, 2:C + 2] != before[:, 2:C + 2]).any()
+    np.testing.assert_array_equal(np.delete(wide, np.s_[2:C + 2], 1), np.delete(before, np.s_[2:C + 2], 1))
