@@ -1,7 +1,9 @@
 """Loads that are asked for ahead, and stores that go past the caches.
 
 A pass over an array that lies in memory, or in a third cache that is far away, waits for each line: a core's own guesses which
-line comes next are few and end at a page. A kernel therefore asks for the row that it will need in some time: `fetch`.
+line comes next are few and end at a page. A kernel therefore asks for the row that it will need in some time: `fetch`. A core
+keeps track of a dozen lines on their way: asked for in a burst, the next ones wait and everything behind them does too. Matrix
+products ask for a line between any two steps of the micro-kernel (gemm.micro, `rows_tile`).
 
 A store to a line that is not in the cache first reads that line from memory, only to overwrite all of it: an array is moved
 twice to be written once. What a kernel writes whole and what is too large to be in the cache when the next kernel reads it is
@@ -25,6 +27,7 @@ from numba.extending import intrinsic
 LINE = 64               # bytes that memory moves at once
 LARGE = 1 << 20         # bytes of an array that a second cache does not keep
 AHEAD = 4096            # bytes from what is read to what is asked for
+FIRST_CACHE, SECOND_CACHE = 3, 2        # as llvm.prefetch counts them
 
 
 def pays(array):
@@ -93,19 +96,24 @@ def distance(matrix, count):
     return max(1, AHEAD // (count * matrix.itemsize)) * matrix.strides[0]
 
 
+def ask_for(builder, address, level):
+    """Emit the prefetch of the line at an address into one of the caches, and those behind it."""
+    i8, i32 = ir.IntType(8), ir.IntType(32)
+    prefetch = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), [i8.as_pointer(), i32, i32, i32]), "llvm.prefetch.p0")
+    builder.call(prefetch, [builder.inttoptr(address, i8.as_pointer()), *(ir.Constant(i32, k) for k in (0, level, 1))])
+
+
 @intrinsic
 def fetch(typing_context, address, count, like):
     """fetch(address, count, like): ask for the lines of `count` values of like's dtype. Any address will do."""
     def codegen(context, builder, signature, arguments):
         address, count, _ = arguments
-        i8, i32, i64 = (ir.IntType(bits) for bits in (8, 32, 64))
-        prefetch = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [i8.as_pointer(), i32, i32, i32]), "llvm.prefetch.p0")
+        i64 = ir.IntType(64)
         size, line = np.dtype(str(like.dtype)).itemsize, ir.Constant(i64, LINE)
         with cgutils.for_range_slice(builder, ir.Constant(i64, 0), builder.mul(count, ir.Constant(i64, size)), line,
                                      intp=i64) as (at, _):
-            pointer = builder.inttoptr(builder.add(address, at), i8.as_pointer())
-            builder.call(prefetch, [pointer, ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)])
+            ask_for(builder, builder.add(address, at), FIRST_CACHE)
         return context.get_dummy_value()
     return types.void(types.intp, types.intp, like), codegen
 

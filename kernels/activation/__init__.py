@@ -3,7 +3,7 @@
 Source: Nair and Hinton 2010; in convolutional networks Krizhevsky et al. 2012, section 3.1.
 """
 
-from kernels.dispatch import Room, expect_shape
+from kernels.dispatch import Room, expect_rank, expect_shape
 
 room = Room("activation", ["reference", "cpu"])
 
@@ -17,6 +17,13 @@ def relu_backward(gy, y, reuse=False):
     """gx = gy where y > 0, else 0: the subgradient at the kink is 0. reuse: gx may take gy's memory, which is then lost."""
     expect_shape("relu: gy", gy, y.shape)
     return room.call("relu_backward", gy, y, bool(reuse))
+
+
+def relu_backward_sums(gy, y, reuse=False):
+    """(gx, gbias (C,)) for gy (N, C, H, W) in one pass: gbias = Σ gx over images and pixels, for a bias under the rectifier."""
+    expect_rank("relu: y", y, "(N, C, H, W)")
+    expect_shape("relu: gy", gy, y.shape)
+    return room.call("relu_backward_sums", gy, y, bool(reuse))
 
 
 def accumulate(a, b):

@@ -4,11 +4,12 @@ import numpy as np
 from numba import njit, prange
 
 from kernels import layout
-from kernels.streaming import near, put
+from kernels.streaming import distance, fetch, near, put
 
 ANY_ORDER = True
 CHUNK = 1 << 14         # values to a task
 PARTS = 64              # tasks of a pass over rows
+SHARES, RUN = 16, 64    # of the rows of a sum; rows summed in the array's own dtype
 
 
 def relu_forward(x):
@@ -31,6 +32,16 @@ def relu_backward(gy, y, reuse=False):
     gx = layout.empty_like(gy)
     _relu_backward(layout.flat(gy), layout.flat(y), layout.flat(gx))
     return gx
+
+
+def relu_backward_sums(gy, y, reuse=False):
+    """See the room. Runs of 64 rows are added up in the array's own dtype, and these in float64."""
+    gy, y = layout.channels_last(gy), layout.channels_last(y)
+    gx = gy if reuse else layout.empty(y.shape, y.dtype)
+    (g, a, out), times = layout.long_rows(gy, y, gx)
+    parts = np.empty((SHARES, y.shape[1] * times))
+    _relu_backward_sums(g, a, out, parts)
+    return gx, parts.sum(0).reshape(times, -1).sum(0).astype(gy.dtype)
 
 
 def add(a, b):
@@ -93,6 +104,30 @@ def _relu_backward_rows(gy, y, C, gx):
             for c in range(C):
                 row[c] = zero if a[c] <= 0 else g[c]
             put(gx[q].ctypes.data, row.ctypes.data, C, False, gx)
+
+
+@njit(cache=True, parallel=True)
+def _relu_backward_sums(gy, y, gx, parts):
+    """As _relu_backward_rows; parts[p] = the sum of part p's rows."""
+    Q, (P, C), zero = y.shape[0], parts.shape, gy.dtype.type(0)
+    ahead, ahead_gy = distance(y, C), distance(gy, C)
+    for part in prange(P):
+        row, run, total = near(C, gx), np.zeros(C, gx.dtype), np.zeros(C)
+        last = Q * (part + 1) // P
+        for first in range(Q * part // P, last, RUN):
+            for q in range(first, min(last, first + RUN)):
+                g, a = gy[q], y[q]
+                fetch(a.ctypes.data + ahead, C, gx)
+                fetch(g.ctypes.data + ahead_gy, C, gx)
+                for c in range(C):
+                    row[c] = zero if a[c] <= 0 else g[c]
+                for c in range(C):
+                    run[c] += row[c]
+                put(gx[q].ctypes.data, row.ctypes.data, C, False, gx)
+            for c in range(C):
+                total[c] += run[c]
+                run[c] = 0
+        parts[part] = total
 
 
 @njit(cache=True, parallel=True)

@@ -13,6 +13,12 @@ def relu_backward(gy, y, reuse=False):
     return np.where(y <= 0, 0, gy).astype(gy.dtype)
 
 
+def relu_backward_sums(gy, y, reuse=False):
+    """gx = gy · [y > 0], Σ gx"""
+    gx = relu_backward(gy, y)
+    return gx, gx.sum((0, 2, 3))
+
+
 def accumulate(a, b):
     """a += b"""
     a += b

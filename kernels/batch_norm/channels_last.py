@@ -210,8 +210,8 @@ def _masked_sums(gy, y, x, mean, masked, parts):
 
 @njit(cache=True, parallel=True)
 def _input_gradient(gy, x, mean, scale, bias, relu, slopes, adds, gx):
-    """gx (+)= scale · (g - average - (x - mean) · slope). gx may be gy: rows are computed nearby, because LLVM makes vectors only of
-    loops whose arrays lie apart."""
+    """gx (+)= scale · (g - average - (x - mean) · slope). gx may be gy: rows are computed nearby, because LLVM makes
+    vectors only of loops whose arrays lie apart."""
     Q, C, zero, ahead, ahead_gy = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size), distance(gy, mean.size)
     closed = zero if relu else x.dtype.type(np.nan)
     (average, slope), ahead_gx = slopes, distance(gx, mean.size)

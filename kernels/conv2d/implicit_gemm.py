@@ -123,21 +123,26 @@ def _place(classes, k, first, count, places):
 
 
 @njit(cache=True)
-def _block(x, packed, start, panel, places, count, runs, sizes, y, spare):
-    """One block of pixels against one panel of filters of one group."""
+def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare):
+    """One block of pixels against one panel of filters of one group. coming = (address, bytes, rows of the panel): what of the
+    next block is asked for meanwhile."""
     first, vectors = panel
+    ahead, share, depth = coming
     columns, shift, to, relu, past, adds = sizes        # filters of the group, where its channels and its results begin
     size, width, height = y.itemsize, VECTOR // y.itemsize, _height(vectors)
     a, c = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size
     start_at, left = start.ctypes.data + first * width * size, columns - first * width
     steps, runs_at = np.arange(height) * vectors * width, (runs.ctypes.data, runs.shape[0])
+    share //= (count + height - 1) // height
+    pace = (share + depth - 1) // depth
     for q in range(0, count, height):
+        ahead += share
         reads, writes = places[0, q:].ctypes.data, places[1, q:].ctypes.data
         if left >= vectors * width:
-            _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width),
+            _tile(vectors, (a, reads, 1, ahead, pace), runs_at, (packed.ctypes.data, vectors * width),
                   (c, writes, start_at, c if adds else 0, relu, past), y)
             continue
-        _tile(vectors, (a, reads, 1), runs_at, (packed.ctypes.data, vectors * width),
+        _tile(vectors, (a, reads, 1, ahead, pace), runs_at, (packed.ctypes.data, vectors * width),
               (spare.ctypes.data, steps.ctypes.data, start_at, 0, relu, 0), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
@@ -157,6 +162,15 @@ def _block_size(x, classes, images, workers):
     return min(BLOCK, (even + 5) // 6 * 6)
 
 
+@njit(cache=True)
+def _coming(x, places, count, shares):
+    """(address, bytes of one of so many shares) of the pixels behind a block; no bytes where they do not lie side by side."""
+    pitch = x.shape[1]
+    dense = count > 1 and places[0, 1] - places[0, 0] == pitch
+    ahead = np.int64(x.ctypes.data) + (places[0, count - 1] + pitch) * x.itemsize
+    return ahead, (count * pitch * x.itemsize if dense else 0) // shares
+
+
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
@@ -168,6 +182,7 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
         firsts[k + 1] = firsts[k] + (pixels + block_size - 1) // block_size
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
     near = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
+    rows = max(1, taps * y.itemsize // VECTOR)
     for worker in prange(workers):
         places, spare = np.empty((2, BLOCK), np.int64), np.empty(1024, y.dtype)
         for p0 in range(0, table.shape[0], near):
@@ -182,11 +197,13 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
                 runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
                 if adds and runs.shape[0] == 0:         # nothing to add
                     continue
+                ahead, share = _coming(x, places, count, groups * min(near, table.shape[0] - p0))
                 for g in range(groups):
                     for p in range(p0, min(table.shape[0], p0 + near)):
                         some = packed[g, table[p, 0] * taps:]
                         _block(x, some, starts[g], (table[p, 0], table[p, 1]), places, count, runs,
-                               (columns, g * depth, g * columns, relu, past, adds), y, spare)
+                               (columns, g * depth, g * columns, relu, past, adds), (ahead, share, rows), y, spare)
+                        ahead += share
         finish()
 
 
@@ -282,13 +299,28 @@ def _pack_taps(x, segments, step, shift, left, packed):
 
 
 @njit(cache=True)
-def _correlate_block(x, segments, step, span, runs, block, table, sums):
-    """sums[t, k] += Σ_q X[q, t] · GY[q, k] for the rows t of `span` and one block of pixels, a few rows at a time."""
+def _coming_block(gy, x, first, gy_dense, x_dense):
+    """(address, bytes) of a block of gy, then of x, from its first segment on; none where pixels lie apart."""
+    size = gy.itemsize
+    return (np.int64(gy.ctypes.data) + first[1] * size, BLOCK * gy.shape[1] * size if gy_dense else 0,
+            np.int64(x.ctypes.data) + first[0] * size, BLOCK * x.shape[1] * size if x_dense else 0)
+
+
+@njit(cache=True)
+def _correlate_block(x, segments, step, coming, span, runs, block, table, sums):
+    """sums[t, k] += Σ_q X[q, t] · GY[q, k] for the rows t of `span` and one block of pixels, a few rows at a time.
+
+    coming: see _coming_block; each tile asks for a share of it.
+    """
     size, width = x.itemsize, VECTOR // x.itemsize
     shift, row0, row1 = span
     count, filters, taps = block
     each, writes, whole = np.arange(TAPS), np.empty(PACKED, np.int64), np.array([[0, count, 0]])
     pixels = whole.ctypes.data, 1
+    tiles, tile = max(1, (row1 - row0) * table.shape[0] // TAPS), 0
+    gy_at, gy_bytes, x_at, x_bytes = coming
+    share = (gy_bytes + x_bytes) // tiles
+    pace = (share + count - 1) // count
     for run in range(runs.shape[0]):
         first = runs[run, 2]
         for row in range(max(first, row0), min(first + runs[run, 1], row1), PACKED):
@@ -301,7 +333,10 @@ def _correlate_block(x, segments, step, span, runs, block, table, sums):
                 b = filters.ctypes.data + first_filter * BLOCK * size
                 to = sums.ctypes.data + first_filter * size
                 for some in range(0, left, TAPS):
-                    a = taps.ctypes.data + some * size, each.ctypes.data, PACKED
+                    ahead = tile * share
+                    ahead += gy_at if ahead < gy_bytes else x_at - gy_bytes
+                    tile += 1
+                    a = taps.ctypes.data + some * size, each.ctypes.data, PACKED, ahead, pace
                     c = (to, writes[some:].ctypes.data, 0, to, 0, 0)
                     if table[p, 1] == 1:
                         _taps_one(a, pixels, (b, wide), c, x)
@@ -326,7 +361,7 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
     rows -= 1
     for task in prange(splits * groups * ranges):
         split, g, part = task // (groups * ranges), task // ranges % groups, task % ranges
-        segments = np.empty((BLOCK, 3), np.int64)
+        segments, next_ = np.empty((BLOCK, 3), np.int64), np.empty((1, 3), np.int64)
         filters, taps = _aligned(BLOCK * wide, x), _aligned(BLOCK * PACKED, x)
         block = 0
         for k in range(classes.table.shape[0]):
@@ -338,7 +373,10 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
                     found, step, gy_step = _segments(classes, k, q0, count, segments)
                     _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, filters)
                     span = (g * depth, rows * part // ranges, rows * (part + 1) // ranges)
-                    _correlate_block(x, segments[:found], step, span, runs, (count, filters, taps), table, sums[split, g])
+                    _segments(classes, k, min(pixels - 1, q0 + splits * BLOCK), 1, next_)
+                    coming = _coming_block(gy, x, next_[0], gy_step == columns, step == depth and ranges == 1)
+                    _correlate_block(x, segments[:found], step, coming, span, runs, (count, filters, taps), table,
+                                     sums[split, g])
                 block += 1
 
 

@@ -3,11 +3,20 @@
 import numpy as np
 from numba import njit, prange
 
+from kernels import layout
+
+ANY_ORDER = True
 GAMMA, MIX1, MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def forward(x, p, key):
     """See the room."""
+    if layout.prefers_channels_last(x):
+        x = layout.channels_last(x)
+        y = layout.empty(x.shape, x.dtype)
+        _dropout_rows(layout.rows(x), x.shape[1], x.shape[2] * x.shape[3], p, np.uint64(key), _scale(x, p), layout.rows(y))
+        return y
+    x = np.ascontiguousarray(x)
     y = np.empty_like(x)
     _dropout(x.reshape(-1, 1), p, np.uint64(key), _scale(x, p), y.reshape(-1, 1))
     return y
@@ -15,9 +24,11 @@ def forward(x, p, key):
 
 def path_forward(x, p, key):
     """See the room."""
-    y = np.empty_like(x)
+    (x,) = layout.same_order(x)
+    y = layout.empty_like(x)
     if x.size:
-        _dropout(x.reshape(len(x), -1), p, np.uint64(key), _scale(x, p), y.reshape(len(x), -1))
+        images = layout.flat(x).reshape(len(x), -1), layout.flat(y).reshape(len(x), -1)
+        _dropout(images[0], p, np.uint64(key), _scale(x, p), images[1])
     return y
 
 
@@ -42,3 +53,12 @@ def _dropout(x, p, key, scale, y):
         factor = scale if uniform(key, i) >= p else x.dtype.type(0)
         for j in range(x.shape[1]):
             y[i, j] = x[i, j] * factor
+
+
+@njit(cache=True, parallel=True)
+def _dropout_rows(x, C, P, p, key, scale, y):
+    """Each value of the pixels' first C channels by itself; its number is that of C order, P pixels to an image."""
+    for q in prange(x.shape[0]):
+        first = q // P * C * P + q % P
+        for c in range(C):
+            y[q, c] = x[q, c] * (scale if uniform(key, first + c * P) >= p else x.dtype.type(0))

@@ -18,7 +18,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kernels.streaming import LINE, store_past_caches
+from kernels.streaming import LINE, SECOND_CACHE, ask_for, store_past_caches
 
 
 @functools.cache
@@ -75,10 +75,11 @@ def rows_tile(rows, vectors, vector_bytes):
 
         C[i, j] = start[j] + Σ_runs Σ_q A_i[shift + q · a_step] · B[(first + q) · b_step + j],   i < rows, j < vectors · lanes
 
-    a = (address, table, a_step): A_i starts table[i] values behind the address. runs = (table, count): of each run the shift,
-    the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto, relu, past): C[i, :]
-    is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i] behind the
-    address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past the caches
+    a = (address, table, a_step): A_i starts table[i] values behind the address; or (…, ahead, pace): at each row r of B the
+    line at the address ahead + r · pace is asked for, which a later tile will read. runs = (table, count): of each run the
+    shift, the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto, relu, past):
+    C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i] behind
+    the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past the caches
     (kernels.streaming; the rows must then start on lines). Addresses are integers, tables addresses of int64; `like` is any
     array of the product's dtype.
     """
@@ -256,7 +257,7 @@ class _Tile:
     def over_rows(self, a, runs, b, c):
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
-        (a, a_table, a_step), (runs, count), (b, b_step), (c, c_table, start, onto, relu, past) = a, runs, b, c
+        (a, a_table, a_step, *ahead), (runs, count), (b, b_step), (c, c_table, start, onto, relu, past) = a, runs, b, c
         table = lambda address: builder.inttoptr(address, i64.as_pointer())
         entry = lambda pointer, k: builder.load(builder.gep(pointer, [k]))
         placed = lambda base, offsets: [builder.gep(self.pointer(base), [entry(table(offsets), self.constant(i))])
@@ -268,7 +269,10 @@ class _Tile:
             shift, length, first = (entry(run, self.constant(k)) for k in range(3))
             with cgutils.for_range(builder, length, intp=i64) as loop:
                 at = builder.add(shift, builder.mul(loop.index, a_step))
-                b_row = builder.gep(b, [builder.mul(builder.add(first, loop.index), b_step)])
+                row = builder.add(first, loop.index)
+                b_row = builder.gep(b, [builder.mul(row, b_step)])
+                if ahead:
+                    ask_for(builder, builder.add(ahead[0], builder.mul(row, ahead[1])), SECOND_CACHE)
                 self.step(sums, [builder.gep(row, [at]) for row in a_rows], b_row)
         vectors = lambda base: [[builder.gep(row, [self.constant(v * self.width)]) for v in range(self.vectors)]
                                 for row in placed(base, c_table)]

@@ -7,7 +7,8 @@ Lin, Chen and Yan 2014, section 3.2.
 
 import numpy as np
 
-from kernels.dispatch import Room, by_order, expect_rank, expect_shape
+from kernels import threads
+from kernels.dispatch import FEW, Room, by_order, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
 
@@ -35,11 +36,16 @@ def max_backward(gy, argmax, window, height, width):
     expect_rank("max_pool2d: gy", gy, "(N, C, OH, OW)")
     expect_shape("max_pool2d: argmax", argmax, gy.shape)
     expect_shape("max_pool2d: gy", gy, (*gy.shape[:2], *window.output_size(height, width)))
-    outside = argmax.device == "cpu" and argmax.size and not 0 <= argmax.min() <= argmax.max() < height * width
-    if argmax.dtype != np.int32 or outside:
+    if argmax.dtype != np.int32 or (argmax.device == "cpu" and argmax.size and _outside(argmax, height * width)):
         raise ShapeError(f"max_pool2d: argmax ({argmax.dtype}) is not made of int32 indices below {height * width}; "
                          "pass what max_forward returned for this input size")
     return room.call("max_backward", gy, argmax, window, height, width)
+
+
+def _outside(argmax, count):
+    """Whether an index is none of `count` pixels."""
+    from kernels.pool2d.cpu import outside
+    return bool(threads.call(outside, argmax.ravel(order="K"), count, alone=argmax.size < FEW))
 
 
 def avg_forward(x, window, count_include_pad=True):

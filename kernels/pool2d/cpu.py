@@ -64,6 +64,15 @@ def global_avg_backward(gy, height, width):
     return gx
 
 
+@njit(cache=True, parallel=True)
+def outside(indices, count):
+    """How many of these indices are not in 0, …, count - 1."""
+    found = 0
+    for i in prange(indices.size):
+        found += 0 if 0 <= indices[i] < count else 1
+    return found
+
+
 @njit(cache=True)
 def _clip(position, stride, pad, dilation, kernel, size):
     """(first pixel, one past the last) along one side that a window position covers, in steps of dilation."""

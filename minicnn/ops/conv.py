@@ -3,7 +3,7 @@
 import math
 
 import kernels.conv2d as kernel
-from kernels.activation import relu_backward
+from kernels.activation import relu_backward, relu_backward_sums
 from kernels.geometry import Window2d
 from minicnn.autograd import Op, apply
 
@@ -34,8 +34,11 @@ class Conv2d(Op):
         return kernel.forward(self.x, weight, bias, self.window, self.groups, relu, out)
 
     def backward(self, gy):
-        needs = (*self.needs, False)[:3]
-        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs, self.onto)[:len(self.needs)]
+        return self.convolve_back(gy, (*self.needs, False)[:3])[:len(self.needs)]
+
+    def convolve_back(self, gy, needs):
+        """The kernel's (gx, gweight, gbias), None where `needs` says False."""
+        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs, self.onto)
 
     def macs(self, output_shape, x_shape, weight_shape, bias_shape=None):
         return math.prod(output_shape) * math.prod(weight_shape[1:])
@@ -49,7 +52,10 @@ class Conv2dReLU(Conv2d):
         return self.y
 
     def backward(self, gy):
-        return super().backward(relu_backward(gy, self.y, self.owns_gy))
+        if len(self.needs) < 3 or not self.needs[2]:
+            return super().backward(relu_backward(gy, self.y, self.owns_gy))
+        gy, gbias = relu_backward_sums(gy, self.y, self.owns_gy)
+        return *self.convolve_back(gy, (*self.needs[:2], False))[:2], gbias
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, buffer=None):
