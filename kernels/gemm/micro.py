@@ -78,10 +78,10 @@ def rows_tile(rows, vectors, vector_bytes):
     a = (address, table, a_step): A_i starts table[i] values behind the address; or (…, ahead, pace): at each row r of B the
     line at the address ahead + r · pace is asked for, which a later tile will read. runs = (table, count): of each run the
     shift, the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto, relu, past):
-    C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i] behind
-    the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past the caches
-    (kernels.streaming; the rows must then start on lines). Addresses are integers, tables addresses of int64; `like` is any
-    array of the product's dtype.
+    C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i]
+    behind the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past
+    the caches (kernels.streaming; the rows must then start on lines). Addresses are integers, tables addresses of int64;
+    `like` is any array of the product's dtype.
     """
     @intrinsic
     def tile(typing_context, a, runs, b, c, like):
