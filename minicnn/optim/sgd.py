@@ -31,12 +31,13 @@ class SGD:
 
     def step(self):
         """Update every parameter that has a gradient, in place."""
-        for i, parameter in enumerate(self.parameters):
-            if parameter.grad is not None:
-                if self.momentum and self.velocities[i] is None:
-                    self.velocities[i] = np.zeros_like(parameter.data)
-                kernel.step(parameter.data, parameter.grad, self.velocities[i], self.lr, self.momentum, self.weight_decay,
-                            self.nesterov)
+        moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        for i in moved if self.momentum else ():
+            if self.velocities[i] is None:
+                self.velocities[i] = np.zeros_like(self.parameters[i].data)
+        weights, gradients = ([getattr(self.parameters[i], name) for i in moved] for name in ("data", "grad"))
+        kernel.step_all(weights, gradients, [self.velocities[i] for i in moved], self.lr, self.momentum, self.weight_decay,
+                        self.nesterov)
 
     def zero_grad(self):
         """Forget every parameter's gradient."""

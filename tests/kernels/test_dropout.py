@@ -5,6 +5,7 @@ import pytest
 from support import rungs_above_reference
 
 import kernels
+from kernels import layout
 from kernels.dropout.reference import uniform
 
 RUNGS = ("reference", *rungs_above_reference("dropout"))
@@ -37,6 +38,17 @@ def test_mask_is_splitmix64(rung, key):
         np.testing.assert_allclose(kernels.dropout.forward(x, 0.3, key), (u >= 0.3) / 0.7, rtol=1e-15)
         paths = (u.ravel()[:2] >= 0.3) / 0.7
         np.testing.assert_allclose(kernels.dropout.path_forward(x, 0.3, key), x * paths[:, None, None], rtol=1e-15)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("draw", [kernels.dropout.forward, kernels.dropout.path_forward])
+def test_the_order_in_memory_changes_no_draw(rung, draw, rng):
+    x = rng.standard_normal((3, 5, 4, 2))
+    wide = layout.channels_last(rng.standard_normal((3, 7, 4, 2)))
+    wide[:, 1:6] = x
+    with kernels.using(dropout=rung):
+        for other in (layout.channels_last(x), wide[:, 1:6]):
+            np.testing.assert_array_equal(draw(other, 0.4, 11), draw(x, 0.4, 11))
 
 
 def test_share_and_independence():

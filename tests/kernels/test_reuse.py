@@ -34,6 +34,17 @@ def test_relu(rung, order, arrays):
     np.testing.assert_array_equal(gx, expected)
 
 
+@pytest.mark.parametrize("reuse", [False, True])
+@pytest.mark.parametrize("order", ["C order", "channels-last", "some channels"])
+@pytest.mark.parametrize("rung", rungs("activation"))
+def test_the_bias_under_a_relu(rung, order, reuse, arrays):
+    expected = np.where(arrays["y"] > 0, arrays["gy"], 0)
+    with kernels.using(activation=rung):
+        gx, gbias = activation.relu_backward_sums(orders(arrays["gy"])[order], layout.channels_last(arrays["y"]), reuse)
+    np.testing.assert_array_equal(gx, expected)
+    np.testing.assert_allclose(gbias, expected.sum((0, 2, 3)), rtol=1e-12, atol=1e-12)
+
+
 def calls(arrays, rng):
     """{name: a function of (gy, reuse, onto)} of both backward passes."""
     mean, var, weight, bias = rng.standard_normal((4, C))

@@ -34,6 +34,23 @@ def test_convolutions_in_one_buffer_give_what_a_concatenation_gives(dtype):
         np.testing.assert_array_equal(plain, buffered)
 
 
+def test_statistics_of_channels_that_were_seen_are_not_computed_again(monkeypatch, rng):
+    """A buffer that is filled in pieces: each channel is read once, and all have the statistics of the whole."""
+    seen, statistics = [], kernels.batch_norm.statistics
+    monkeypatch.setattr(kernels.batch_norm, "statistics", lambda x: seen.append(x.shape[1]) or statistics(x))
+    pieces, buffer = [Tensor(rng.standard_normal((2, k, 3, 4)) + k) for k in (5, 3, 2)], ops.ChannelBuffer(10)
+    x = pieces[0]
+    for piece in pieces[1:]:
+        x = ops.append(x, piece, buffer)
+        mean, var = buffer.statistics(x.data)
+        np.testing.assert_allclose(mean, x.data.mean((0, 2, 3)), rtol=1e-12)
+        np.testing.assert_allclose(var, x.data.var((0, 2, 3)), rtol=1e-12)
+    assert seen == [8, 2]
+    np.testing.assert_allclose(buffer.statistics(x.data[:, :4])[0], x.data[:, :4].mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(buffer.statistics(pieces[0].data)[0], pieces[0].data.mean((0, 2, 3)), rtol=1e-12)
+    assert seen == [8, 2, 5], "an array of somebody else's is read"
+
+
 @pytest.mark.parametrize("rung", ["reference", "im2col", "implicit_gemm", "winograd"])
 def test_every_rung_writes_to_the_buffer(rung):
     x, weights, _ = tensors(dtype="float32")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import kernels
 from minicnn import optim
 from minicnn.errors import ArgumentError, CheckpointError
 from minicnn.nn import Parameter
@@ -27,6 +28,26 @@ def test_sgd_as_pytorch(options, expected):
         sgd.step()
     np.testing.assert_allclose(w.data, expected, rtol=1e-12)
     np.testing.assert_array_equal(w.grad, GRADIENTS[2])         # the gradient itself is not touched
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_all_parameters_at_once_are_each_one_by_itself(dtype, momentum, nesterov, order, rng):
+    """One larger than a piece, one that ends within a piece, a single value; the same array twice is moved twice."""
+    shapes, numbers = ((40001,), (3, 5, 2), ()), (0.1, momentum, 0.01, nesterov)
+    draw = lambda: [np.asarray(rng.standard_normal(shape), dtype, order=order) for shape in shapes]
+    weights, gradients, velocities = draw(), draw(), draw()
+    weights.append(weights[1]), gradients.append(gradients[0][:30].reshape(3, 5, 2)), velocities.append(draw()[1])
+    alone = [w.copy() for w in weights[:3]]
+    alone.append(alone[1])
+    moved = [v.copy() for v in velocities]
+    with kernels.using(sgd="reference"):
+        for w, g, v in zip(alone, gradients, moved):
+            kernels.sgd.step(w, g, v, *numbers)
+    kernels.sgd.step_all(weights, gradients, velocities, *numbers)
+    for found, expected in zip(weights + velocities, alone + moved, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5 if dtype == "float32" else 1e-13, atol=1e-6)
 
 
 def test_sgd_stays_float32_and_skips_what_has_no_gradient():
