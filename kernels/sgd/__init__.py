@@ -24,8 +24,10 @@ def step(w, g, v, lr, momentum=0.0, weight_decay=0.0, nesterov=False):
 
 
 def step_all(weights, gradients, velocities, lr, momentum=0.0, weight_decay=0.0, nesterov=False):
-    """`step` on each parameter: lists of arrays, velocities None without a momentum. Arrays in C order and of one dtype are moved
-    in one parallel pass, however many they are. Raises ShapeError, DTypeError."""
+    """`step` on each parameter: lists of arrays, velocities None without a momentum.
+
+    Arrays in C order and of one dtype are moved in one parallel pass, however many they are. Raises ShapeError, DTypeError.
+    """
     triples = list(zip(weights, gradients, velocities if momentum else weights, strict=True))
     if room.pinned() not in (None, "cpu") or not _together(triples):
         for w, g, v in triples:
