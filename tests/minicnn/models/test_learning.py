@@ -38,12 +38,12 @@ LESSONS = {
     "ResNet": Lesson("resnet20", 8, 5, 0.1),
     "NiN": Lesson("nin_cifar10", 8, 8, 0.05, **PLAIN),
     "Wide ResNet": Lesson("wrn_40_4", 8, 2, 0.05, 32),
-    "ResNeXt": Lesson("resnext50_32x4d", 32, 5, 0.01, 32),
+    "ResNeXt": Lesson("resnext50_32x4d", 32, 7, 0.01, 32),
     "Stochastic Depth": Lesson("stochastic_depth_resnet110", 8, 4, 0.02, 16),
     # Drop-path shows the joins of training other means than the whole network has: batch norm's statistics are taken anew.
     "FractalNet": Lesson("fractalnet40", 32, 12, 0.1, 32, 1.0, {"dropouts": (0.0,) * 5}, recompute=True),
     "DenseNet": Lesson("densenet_40_12", 8, 3, 0.1),
-    "SqueezeNet": Lesson("squeezenet1_1", 48, 14, 0.01, **PLAIN),
+    "SqueezeNet": Lesson("squeezenet1_1", 48, 14, 0.02, **PLAIN),
 }
 
 
