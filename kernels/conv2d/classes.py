@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+LONGEST = 2048          # values of a run: so many rows of a panel of filters stay in the second cache
+
 
 class Classes(NamedTuple):
     """What compiled loops need of the classes of a convolution, as arrays of int64; distances in values.
@@ -101,4 +103,10 @@ def _runs(row_taps, column_taps, channels, kernel_w, W, pitch):
                 runs[-1] = runs[-1][0], runs[-1][1] + channels, runs[-1][2]
             else:
                 runs.append((shift, channels, first))
-    return runs
+    return [piece for run in runs for piece in _pieces(*run)]
+
+
+def _pieces(shift, length, first):
+    """A run as runs of at most LONGEST values, of about the same length, each but the last of whole lines."""
+    step = -(-length // (16 * -(-length // LONGEST))) * 16
+    return [(shift + at, min(step, length - at), first + at) for at in range(0, length, step)]

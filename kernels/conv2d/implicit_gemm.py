@@ -19,14 +19,15 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from kernels import layout, streaming
-from kernels.conv2d.classes import forward_classes, gradient_classes
+from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
 from kernels.conv2d.packing import ROWS, WIDE, add_splits, kept, merged, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
-from kernels.streaming import finish
+from kernels.streaming import fetch, finish
 
 VECTOR = registers()[0]         # bytes
 BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
 NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
+DEEP = LONGEST                     # rows of a panel that are multiplied before the next: they stay in the second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
 PACKED = 2 * TAPS               # rows packed at once: of float32 a cache line, or half of one
 SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own, where these are small
@@ -128,7 +129,8 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
     next block is asked for meanwhile."""
     first, vectors = panel
     ahead, share, depth = coming
-    columns, shift, to, relu, past, adds = sizes        # filters of the group, where its channels and its results begin
+    # filters of the group, where its channels and its results begin; adds: 1 to what is in memory, 2 to what was just stored
+    columns, shift, to, relu, past, adds = sizes
     size, width, height = y.itemsize, VECTOR // y.itemsize, _height(vectors)
     a, c = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size
     start_at, left = start.ctypes.data + first * width * size, columns - first * width
@@ -138,16 +140,30 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
     for q in range(0, count, height):
         ahead += share
         reads, writes = places[0, q:].ctypes.data, places[1, q:].ctypes.data
+        if adds == 1:
+            for i in range(height):
+                fetch(c + places[1, q + i] * size, min(left, vectors * width), y)
         if left >= vectors * width:
             _tile(vectors, (a, reads, 1, ahead, pace), runs_at, (packed.ctypes.data, vectors * width),
                   (c, writes, start_at, c if adds else 0, relu, past), y)
             continue
         _tile(vectors, (a, reads, 1, ahead, pace), runs_at, (packed.ctypes.data, vectors * width),
-              (spare.ctypes.data, steps.ctypes.data, start_at, 0, relu, 0), y)
+              (spare.ctypes.data, steps.ctypes.data, start_at, 0, 0, 0), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
             for k in range(left):
-                row[k] = spare[i * vectors * width + k] + (row[k] if adds else 0)
+                value = spare[i * vectors * width + k] + (row[k] if adds else 0)
+                row[k] = 0 if relu and value < 0 else value
+
+
+@njit(cache=True)
+def _segment(runs, begin):
+    """The end of some runs from `begin` on whose rows of a panel stay in the second cache."""
+    end, rows = begin, 0
+    while end < runs.shape[0] and (end == begin or rows + runs[end, 1] <= DEEP):
+        rows += runs[end, 1]
+        end += 1
+    return end
 
 
 @njit(cache=True)
@@ -173,38 +189,44 @@ def _coming(x, places, count, shares):
 
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
-    """Worker w has blocks w, w + workers, …: each is some pixels of a class, against all filters."""
+    """A block is some pixels of a class, against all filters; of each class every worker has a share of the blocks, side by
+    side, lest one of them gets the classes that see more taps."""
     columns, depth, workers, relu, past, adds = sizes
     groups, block_size = packed.shape[0], _block_size(x, classes, images, workers)
-    firsts = np.zeros(classes.table.shape[0] + 1, np.int64)       # the first block of each class
-    for k in range(classes.table.shape[0]):
-        pixels = images * classes.table[k, 1] * classes.table[k, 3]
-        firsts[k + 1] = firsts[k] + (pixels + block_size - 1) // block_size
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
     near = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
     rows = max(1, taps * y.itemsize // VECTOR)
     for worker in prange(workers):
-        places, spare = np.empty((2, BLOCK), np.int64), np.empty(1024, y.dtype)
+        places, spare, zeros = np.empty((2, BLOCK), np.int64), np.empty(1024, y.dtype), np.zeros(starts.shape[1], y.dtype)
         for p0 in range(0, table.shape[0], near):
-            blocks = firsts[-1]
-            k = 0
-            for block in range(blocks * worker // workers, blocks * (worker + 1) // workers):
-                while block >= firsts[k + 1]:
-                    k += 1
-                first = (block - firsts[k]) * block_size
-                count = min(block_size, images * classes.table[k, 1] * classes.table[k, 3] - first)
-                _place(classes, k, first, count, places)
+            for k in range(classes.table.shape[0]):
                 runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
                 if adds and runs.shape[0] == 0:         # nothing to add
                     continue
-                ahead, share = _coming(x, places, count, groups * min(near, table.shape[0] - p0))
-                for g in range(groups):
-                    for p in range(p0, min(table.shape[0], p0 + near)):
-                        some = packed[g, table[p, 0] * taps:]
-                        _block(x, some, starts[g], (table[p, 0], table[p, 1]), places, count, runs,
-                               (columns, g * depth, g * columns, relu, past, adds), (ahead, share, rows), y, spare)
-                        ahead += share
+                pixels, share = images * classes.table[k, 1] * classes.table[k, 3], (worker + k) % workers
+                blocks = (pixels + block_size - 1) // block_size
+                for block in range(blocks * share // workers, blocks * (share + 1) // workers):
+                    count = min(block_size, pixels - block * block_size)
+                    _place(classes, k, block * block_size, count, places)
+                    ahead, part = _coming(x, places, count, groups * min(near, table.shape[0] - p0))
+                    for g in range(groups):
+                        for p in range(p0, min(table.shape[0], p0 + near)):
+                            _panel(x, packed[g, table[p, 0] * taps:], (starts[g], zeros), (table[p, 0], table[p, 1]), places,
+                                   count, runs, (columns, g * depth, g * columns, relu, past, adds), (ahead, part, rows), y,
+                                   spare)
+                            ahead += part
         finish()
+
+
+@njit(cache=True)
+def _panel(x, packed, starts, panel, places, count, runs, sizes, coming, y, spare):
+    """One block against one panel, some runs at a time: the later are added to what the earlier gave."""
+    columns, shift, to, relu, past, adds = sizes
+    begin, end, start = 0, _segment(runs, 0), starts[0]
+    while end < runs.shape[0]:
+        _block(x, packed, start, panel, places, count, runs[begin:end], (columns, shift, to, 0, 0, adds), coming, y, spare)
+        begin, end, start, adds = end, _segment(runs, end), starts[1], 2
+    _block(x, packed, start, panel, places, count, runs[begin:end], (columns, shift, to, relu, past, adds), coming, y, spare)
 
 
 def _weight_gradient(gy, x, shape, window, groups):

@@ -111,7 +111,7 @@ def _pack_channels(w, first, count, block, d0, depth):
 def _pack_filters(w, T, block, d0, depth):
     """block[t·depth + d0 + c, k] = w[k, c·T + t], squares at a time where they fit"""
     K, E, width = w.shape[0], w.shape[1], VECTOR // w.itemsize
-    to, from_ = np.empty(width, np.int64), np.arange(width) * E
+    to, from_ = np.empty(width, np.int64), np.arange(width) * (w.strides[0] // w.itemsize)
     whole = K // width * width
     for e0 in range(0, E - width + 1, width):
         for i in range(width):
@@ -119,7 +119,7 @@ def _pack_filters(w, T, block, d0, depth):
             to[i] = (t * depth + d0 + c) * (block.strides[0] // w.itemsize)
         for k in range(0, whole, width):
             _transpose(block.ctypes.data + k * w.itemsize, to.ctypes.data,
-                       w.ctypes.data + (k * E + e0) * w.itemsize, from_.ctypes.data, w)
+                       w[k:].ctypes.data + e0 * w.itemsize, from_.ctypes.data, w)
     for k in range(K):
         for e in range(E // width * width if k < whole else 0, E):
             block[e % T * depth + d0 + e // T, k] = w[k, e]
@@ -160,7 +160,7 @@ def add_splits(sums, gw):
 def _unpack_filters(matrix, T, c0, depth, out):
     """out[k, c·T + t] = matrix[t·depth + c0 + c, k]"""
     K, E, width = out.shape[0], out.shape[1], VECTOR // out.itemsize
-    to, from_ = np.arange(width) * E, np.empty(width, np.int64)
+    to, from_ = np.arange(width) * (out.strides[0] // out.itemsize), np.empty(width, np.int64)
     whole = E // width * width if width == K else 0
     for e0 in range(0, whole, width):
         for i in range(width):

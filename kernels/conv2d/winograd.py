@@ -12,7 +12,7 @@ multiplication each. With the points 0, 1, -1 and infinity
 and in two dimensions, rows and then columns, Y = Aᵀ[(G·g·Gᵀ) ⊙ (Bᵀ·d·B)]A: F(2x2, 3x3) takes 16 multiplications for four
 outputs, where the definition takes 36. Here it is F(4x4, 3x3) with the points 0, ±1, ±2 and infinity: 36 for 16 outputs, where
 the definition takes 144. The products for one point, of all channels, filters and tiles of the image, are a matrix product
-on the micro-kernel; the transforms work on vectors of channels.
+on the micro-kernel; the transforms (kernels.conv2d.winograd_tiles) work on vectors of channels.
 
     forward           Y  = Aᵀ[(G·g·Gᵀ) ⊙ (Bᵀ·d·B)]A
     data gradient     the same over gy with the filter turned round, channels and filters changed places
@@ -28,64 +28,34 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from kernels import layout, streaming
-from kernels.conv2d import implicit_gemm
+from kernels.conv2d import implicit_gemm, winograd_many
 from kernels.conv2d.implicit_gemm import _aligned, _height, _tile, sum_rows
-from kernels.conv2d.packing import ROWS, kept, pack, panels, unpack
-from kernels.gemm.micro import lanes, registers, tile_transform
-from kernels.streaming import fetch, finish
+from kernels.conv2d.packing import kept, pack, panels, unpack
+from kernels.conv2d.winograd_tiles import (
+    APART,
+    FEW,
+    HIGHEST,
+    IN,
+    OUT,
+    POINTS,
+    VECTOR,
+    fetch_tile,
+    patch,
+    row_places,
+    spread,
+    to_filter,
+    to_filter_gradient,
+    to_input,
+    to_output,
+    transform_tiles,
+)
+from kernels.gemm.micro import lanes
+from kernels.streaming import finish
 
 ANY_ORDER = True        # arrays are put in channels-last order here
-VECTOR = registers()[0]
-OUT, IN = 4, 6          # pixels along a side of a tile: results, and what they see
-POINTS = IN * IN
-NEAR = 3 << 19          # bytes of transformed tiles that stay in the second cache
-FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache, where the second is too small
-CHUNK = 64              # channels to a task of the weight gradient
-TASKS = 64              # shares of a block of tiles that may be transformed side by side
-SPLITS = 4             # shares of all tiles that have sums of their own, at the most
-TRANSFORM = 2000        # multiplications, for each pair of channel and filter, that one pass over the transformed filters costs
-HIGHEST = max(ROWS.values())     # rows of the highest tile
-FEW = 128               # bytes of a pixel so small that transforming it takes less time than waiting for it
-APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
-
-
-def input_transform(d):
-    """Bᵀ·d: six values to six."""
-    even, odd, side, middle = d[4] - 4 * d[2], d[3] - 4 * d[1], d[4] - d[2], 2 * (d[3] - d[1])
-    return [4 * d[0] - 5 * d[2] + d[4], even + odd, even - odd, side + middle, side - middle, 4 * d[1] - 5 * d[3] + d[5]]
-
-
-def filter_transform(g):
-    """G·g: three taps to six values."""
-    ends, far = (g[0] + g[2]) * (-1 / 6), g[0] * (1 / 24) + g[2] * (1 / 6)
-    middle, half = g[1] * (1 / 6), g[1] * (1 / 12)
-    return [g[0] * (1 / 4), ends - middle, ends + middle, far + half, far - half, g[2]]
-
-
-def output_transform(m):
-    """Aᵀ·m: six values to four results."""
-    a, b, c, d = m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]
-    return [m[0] + a + c, b + 2 * d, a + 4 * c, b + 8 * d + m[5]]
-
-
-def result_gradient(g):
-    """A·g: four gradients of results to six values."""
-    a, b, c, d = g[0] + g[2], g[1] + g[3], g[0] + 4 * g[2], 2 * g[1] + 8 * g[3]
-    return [g[0], a + b, a - b, c + d, c - d, g[3]]
-
-
-def filter_gradient(u):
-    """Gᵀ·u: six values to the gradients of three taps."""
-    near, far = u[1] + u[2], u[3] + u[4]
-    return [u[0] * (1 / 4) - near * (1 / 6) + far * (1 / 24), (u[2] - u[1]) * (1 / 6) + (u[3] - u[4]) * (1 / 12),
-            far * (1 / 6) - near * (1 / 6) + u[5]]
-
-
-_input = tile_transform(IN, input_transform, VECTOR)
-_filter = tile_transform(3, filter_transform, VECTOR)
-_output = tile_transform(IN, output_transform, VECTOR)
-_result_gradient = tile_transform(OUT, result_gradient, VECTOR)
-_filter_gradient = tile_transform(IN, filter_gradient, VECTOR)
+NEAR = 3 << 19          # bytes of transformed tiles or sums that stay in the second cache
+SPLITS = 4              # shares of all tiles that have sums of their own, at the most
+TRANSFORM = 1000        # multiplications, for each pair of channel and filter, that must be saved for it to pay
 
 
 def fits(x, weight, window, groups):
@@ -103,7 +73,13 @@ def pays(x, weight, window, groups):
     OH, OW = window.output_size(*x.shape[2:])
     tiles = x.shape[0] * -(-OH // OUT) * -(-OW // OUT)
     saved = 9 * OH * OW * x.shape[0] - 1.15 * POINTS * tiles            # for each pair of channel and filter
-    return tiles >= 32 and saved > TRANSFORM * (3 if weight.flags.writeable else 1)
+    least = TRANSFORM if _many(weight) else 6 * TRANSFORM if weight.flags.writeable else 2 * TRANSFORM
+    return tiles >= 32 and saved > least
+
+
+def _many(weight):
+    """Whether the transformed filters are more than a second cache keeps."""
+    return POINTS * weight[..., 0, 0].nbytes > 2 * NEAR
 
 
 def forward(x, weight, bias, window, groups=1, relu=False, out=None):
@@ -114,7 +90,7 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype) if out is None else out
     bias = np.zeros(len(weight), x.dtype) if bias is None else bias
     last = relu, streaming.fits(layout.rows(y), VECTOR), False
-    _convolve(x, kept(_filters, weight, False), bias, (window.top, window.left), last, y)
+    _convolve(x, weight, False, bias, (window.top, window.left), last, y)
     return y
 
 
@@ -126,7 +102,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
     if needs[0]:
         gx = layout.empty(x.shape, x.dtype) if onto is None else onto
         before, nothing = (2 - window.top, 2 - window.left), np.zeros(x.shape[1], x.dtype)
-        _convolve(gy, _filters(weight, True), nothing, before, (False, False, onto is not None), gx)
+        _convolve(gy, weight, True, nothing, before, (False, False, onto is not None), gx)
     return gx, _weight_gradient(gy, x, window) if needs[1] else None, sum_rows(gy) if needs[2] else None
 
 
@@ -137,23 +113,24 @@ def _filters(weight, transposed):
     vectors = int(table[:, 1].sum())
     filters = layout.aligned((POINTS * (vectors * lanes(weight.dtype) * depth + APART * len(table)),), weight.dtype)
     _transform_filters(packed[0], table, depth, transposed, filters)
-    return filters, table, columns
+    return filters, table
 
 
-def _convolve(x, filters, bias, before, last, y):
+def _convolve(x, weight, transposed, bias, before, last, y):
     """All tiles of y: x (N, C, H, W) -> y (N, K, OH, OW), `before` the padding at the top and the left.
 
     last = (relu, past, adds), as in tile_transform.
     """
-    N, C, H, W = x.shape
-    rows, columns = -(-y.shape[2] // OUT), -(-y.shape[3] // OUT)
-    tiles, workers = N * rows * columns, get_num_threads()
-    K, size = y.shape[1], x.itemsize
-    small = POINTS * C * K * size <= 2 * NEAR           # filters that may be fetched again for every few tiles
-    most = max(24, NEAR // (POINTS * (C + K) * size)) if small else 128
-    blocks = -(-tiles // (most * workers)) * workers
-    grid = np.array([rows, columns, H, W, y.shape[2], y.shape[3], *before, -(-tiles // blocks), workers, *last], np.int64)
-    _convolve_tiles(layout.rows(x), filters[0], filters[1], bias, C, grid, layout.rows(y))
+    (N, C, H, W), (_, K, OH, OW), workers = x.shape, y.shape, get_num_threads()
+    rows, columns = -(-OH // OUT), -(-OW // OUT)
+    grid = np.array([rows, columns, H, W, OH, OW, *before, *last], np.int64)
+    if _many(weight):
+        winograd_many.convolve(x, weight, transposed, bias, grid, y)
+        return
+    most = max(24, NEAR // (POINTS * (C + K) * x.itemsize))
+    blocks = -(-N * rows * columns // (most * workers)) * workers
+    filters, table = kept(_filters, weight, transposed)
+    _convolve_tiles(layout.rows(x), filters, table, bias, (C, -(-N * rows * columns // blocks), workers), grid, layout.rows(y))
 
 
 @njit(cache=True, parallel=True)
@@ -167,8 +144,8 @@ def _transform_filters(packed, table, depth, turned, filters):
         for t in range(9):
             tap = 8 - t if turned else t
             source[t] = packed.ctypes.data + (first * 9 * depth + (tap * depth + d) * wide) * size
-        _spread(filters.ctypes.data + (start + d * wide) * size, step * size, to)
-        _filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0, 0, 0), packed)
+        spread(filters.ctypes.data + (start + d * wide) * size, step * size, to)
+        to_filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0, 0, 0), packed)
 
 
 @njit(cache=True)
@@ -177,79 +154,39 @@ def _panel(table, p, width, depth):
     return POINTS * (table[p, 0] * width * depth + p * APART), table[p, 1] * width * depth + APART
 
 
-@njit(inline="always")
-def _patch(matrix, grid, tile, side, before, size, outside, addresses):
-    """The addresses of the side x side pixels that belong to a tile; `outside` for those that are not in the image."""
-    rows, columns = grid[0], grid[1]
-    n, i, j = tile // (rows * columns), tile // columns % rows, tile % columns
-    pitch, H, W = matrix.shape[1] * matrix.itemsize, size[0], size[1]
-    top, left = i * OUT - before[0], j * OUT - before[1]
-    start = matrix.ctypes.data + ((n * H + top) * W + left) * pitch
-    if top >= 0 and left >= 0 and top + side <= H and left + side <= W:
-        for h in range(side):
-            for w in range(side):
-                addresses[h * side + w] = start + (h * W + w) * pitch
-    else:
-        for h in range(side):
-            for w in range(side):
-                inside = 0 <= top + h < H and 0 <= left + w < W
-                addresses[h * side + w] = start + (h * W + w) * pitch if inside else outside
-
-
-@njit(inline="always")
-def _fetch_tile(addresses, side, channels, like):
-    """Ask for the pixels of the tile that comes four tiles later, in a row of tiles."""
-    for k in range(side // 2 - 1, side * side, side):
-        fetch(addresses[k] + 4 * OUT * channels * like.itemsize, OUT * channels, like)
-
-
-@njit(inline="always")
-def _spread(base, step, addresses):
-    """addresses[point] = base + point · step"""
-    for point in range(addresses.size):
-        addresses[point] = base + point * step
-
-
 @njit(cache=True, parallel=True)
-def _convolve_tiles(x, filters, table, bias, C, grid, y):
+def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
     """Worker w has blocks w, w + workers, …: it transforms a block's tiles, multiplies point by point, and transforms back."""
-    tiles, most, workers = y.shape[0] // (grid[4] * grid[5]) * grid[0] * grid[1], grid[8], grid[9]
+    C, most, workers = sizes
+    tiles = y.shape[0] // (grid[4] * grid[5]) * grid[0] * grid[1]
     size, width, K = x.itemsize, VECTOR // x.itemsize, bias.size
     for worker in prange(workers):
         seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
         nothing, nowhere, run = _aligned(C, x), _aligned(K, x), np.array([[0, C, 0]])
         nothing[:] = 0
         nowhere[:] = 0
-        last = bias.ctypes.data, grid[10], grid[11], grid[12]
+        last = bias.ctypes.data, grid[8], grid[9], grid[10]
         V, M = _aligned(POINTS * (most * C + APART), x), _aligned(POINTS * (most * K + APART), x)
         places = np.empty((2, most + HIGHEST), np.int64)
         for t0 in range(worker * most, tiles, workers * most):
             count = min(most, tiles - t0)
-            _places(0, count, (C, K), places)
+            row_places(0, count, (C, K), places)
             for t in range(count):
-                _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
+                patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
                 if C * size <= FEW:
-                    _fetch_tile(seen, IN, C, x)
-                _spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
-                _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0, 0), x)
+                    fetch_tile(seen, IN, C, x)
+                spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
+                to_input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0, 0), x)
             for point in range(POINTS):
                 for p in range(table.shape[0]):
                     start, step = _panel(table, p, width, C)
                     _multiply_point(V[point * (most * C + APART):], filters[start + point * step:], table[p, 1], count, run,
                                     places, M[point * (most * K + APART) + table[p, 0] * width:])
             for t in range(count):
-                _spread(M.ctypes.data + t * K * size, (most * K + APART) * size, points)
-                _patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data, results)
-                _output(points.ctypes.data, results.ctypes.data, K // width, last, x)
+                spread(M.ctypes.data + t * K * size, (most * K + APART) * size, points)
+                patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data, results)
+                to_output(points.ctypes.data, results.ctypes.data, K // width, last, x)
         finish()
-
-
-@njit(cache=True)
-def _places(first, last, steps, places):
-    """places (2, ·): where each of some rows is read and where it goes, behind the last row that one again."""
-    for i in range(last - first + HIGHEST):
-        row = min(first + i, last - 1)
-        places[0, i], places[1, i] = row * steps[0], row * steps[1]
 
 
 @njit(cache=True)
@@ -264,16 +201,14 @@ def _multiply_point(V, filters, vectors, count, run, places, M):
 def _weight_gradient(gy, x, window):
     (N, K, OH, OW), C = gy.shape, x.shape[1]
     grid = np.array([-(-OH // OUT), -(-OW // OUT), *x.shape[2:], OH, OW, window.top, window.left], np.int64)
-    table, tiles = panels(K, x.dtype), N * int(grid[0] * grid[1])
-    if POINTS * C * K * x.itemsize <= NEAR:
-        sums = np.zeros((min(SPLITS, -(-tiles // 48)), POINTS, C * K + APART), x.dtype)
-        _correlate_shares(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums)
-    else:
-        sums = np.zeros((1, POINTS, C * K + APART), x.dtype)
-        _correlate_blocks(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums[0])
+    gw, tiles = np.empty((1, K, C, 9), x.dtype), N * int(grid[0] * grid[1])
+    if POINTS * C * K * x.itemsize > NEAR:
+        winograd_many.correlate(x, gy, grid, gw.reshape(K, C * 9))
+        return gw.reshape(K, C, 3, 3)
+    sums = np.zeros((min(SPLITS, -(-tiles // 48)), POINTS, C * K + APART), x.dtype)
+    _correlate_shares(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, panels(K, x.dtype), sums)
     taps = np.empty((1, 1, 9 * C, K), x.dtype)
     _transform_gradient(sums, C, taps[0, 0])
-    gw = np.empty((1, K, C, 9), x.dtype)
     unpack(taps, 1, gw)
     return gw.reshape(K, C, 3, 3)
 
@@ -287,76 +222,23 @@ def _correlate_shares(x, gy, sizes, grid, table, sums):
         V, D = _aligned(POINTS * (most * (C + APART) + APART), x), _aligned(POINTS * (most * (K + APART) + APART), x)
         V, D = V.reshape(POINTS, V.size // POINTS), D.reshape(POINTS, D.size // POINTS)
         places = np.empty((2, C + HIGHEST), np.int64)
-        _places(0, C, (1, K), places)
+        row_places(0, C, (1, K), places)
         first, last = tiles * share // shares, tiles * (share + 1) // shares
         for t0 in range(first, last, most):
-            _transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), 0), V, D)
+            transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), 0), V, D)
             for point in range(POINTS):
-                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), places, sums[share, point])
-
-
-def _correlate_blocks(x, gy, sizes, grid, table, sums):
-    """Many channels: all threads transform a block of tiles, and then multiply it, each some points and channels."""
-    C, K, tiles = sizes
-    most = max(96, min(tiles, FAR // (POINTS * (C + K) * x.itemsize)))
-    most = -(-tiles // -(-tiles // most))
-    V, D = (layout.aligned((POINTS, most * (size + APART) + APART), x.dtype) for size in (C, K))
-    for t0 in range(0, tiles, most):
-        count = min(most, tiles - t0)
-        _transform_block(x, gy, (C, K), grid, (t0, count), V, D)
-        _correlate_block(V, D, table, (C, K, count), sums)
-
-
-@njit(cache=True, parallel=True)
-def _transform_block(x, gy, channels, grid, block, V, D):
-    t0, count = block
-    for part in prange(TASKS):
-        first, last = count * part // TASKS, count * (part + 1) // TASKS
-        _transform_tiles(x, gy, channels, grid, (t0 + first, last - first, first), V, D)
-
-
-@njit(cache=True)
-def _transform_tiles(x, gy, channels, grid, block, V, D):
-    """V[point, t] = Bᵀ·d·B of the input tiles, D[point, t] = A·gY·Aᵀ of the gradient's; rows of C and K values, APART apart."""
-    C, K = channels
-    t0, count, to = block               # first tile, how many, and the row of V and D where the first goes
-    size, width, v_step, d_step = x.itemsize, VECTOR // x.itemsize, V.strides[0], D.strides[0]
-    seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
-    nothing = _aligned(max(C, K), x)
-    nothing[:] = 0
-    for t in range(count):
-        _patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
-        if C * size <= FEW:
-            _fetch_tile(seen, IN, C, x)
-        _spread(V.ctypes.data + (to + t) * (C + APART) * size, v_step, points)
-        _input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0, 0), x)
-        _patch(gy, grid, t0 + t, OUT, (0, 0), grid[4:6], nothing.ctypes.data, results)
-        if K * size <= FEW:
-            _fetch_tile(results, OUT, K, x)
-        _spread(D.ctypes.data + (to + t) * (K + APART) * size, d_step, points)
-        _result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0, 0, 0), x)
-
-
-@njit(cache=True, parallel=True)
-def _correlate_block(V, D, table, sizes, sums):
-    C, K, count = sizes
-    parts = (C + CHUNK - 1) // CHUNK
-    for task in prange(POINTS * parts):
-        point, c0 = task // parts, task % parts * CHUNK
-        places = np.empty((2, CHUNK + HIGHEST), np.int64)
-        _places(c0, min(C, c0 + CHUNK), (1, K), places)
-        _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), places, sums[point])
+                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0)), places, sums[share, point])
 
 
 @njit(cache=True)
 def _correlate_point(V, D, table, sizes, places, sums):
-    """sums[c, k] += Σ_t V[t, c] · D[t, k] for the channels c0 <= c < c1"""
-    C, K, count, c0, c1 = sizes
+    """sums[c, k] += Σ_t V[t, c] · D[t, k]"""
+    C, K, count = sizes
     run = np.array([[0, count, 0]])
     for p in range(table.shape[0]):
         first, vectors = table[p]
         b, to = (D.ctypes.data + first * VECTOR, K + APART), sums.ctypes.data + first * VECTOR
-        for c in range(0, c1 - c0, _height(vectors)):
+        for c in range(0, C, _height(vectors)):
             _tile(vectors, (V.ctypes.data, places[0, c:].ctypes.data, C + APART), (run.ctypes.data, 1), b,
                   (to, places[1, c:].ctypes.data, 0, to, 0, 0), V)
 
@@ -373,6 +255,6 @@ def _transform_gradient(sums, C, taps):
                 total, part = sums[0, point, c * K:], sums[share, point, c * K:]
                 for k in range(K):
                     total[k] += part[k]
-        _spread(sums.ctypes.data + c * K * size, step, source)
-        _spread(taps.ctypes.data + c * K * size, C * K * size, to)
-        _filter_gradient(source.ctypes.data, to.ctypes.data, K // width, (0, 0, 0, 0), sums)
+        spread(sums.ctypes.data + c * K * size, step, source)
+        spread(taps.ctypes.data + c * K * size, C * K * size, to)
+        to_filter_gradient(source.ctypes.data, to.ctypes.data, K // width, (0, 0, 0, 0), sums)

@@ -1,10 +1,11 @@
-"""Gradients of convolutions in special places: added to an array that is there, and of more channels than filters."""
+"""Convolutions in special places: gradients added to what is there, more channels than filters, sums in several pieces."""
 
 import numpy as np
 import pytest
 
 import kernels
 from kernels import conv2d, layout
+from kernels.conv2d.classes import LONGEST
 from kernels.geometry import Window2d
 
 CASES = {      # channels, filters, side, kernel, stride, padding, groups
@@ -52,3 +53,21 @@ def test_the_weight_gradient_of_more_channels_than_filters_is_that_of_the_refere
         with kernels.threads.num_threads(threads), kernels.using(conv2d="implicit_gemm"):
             gw = conv2d.backward(gy, x, weight, window, needs=(False, True, False))[1][:, :, 0, 0]
         np.testing.assert_allclose(gw, expected, rtol=0, atol=(1e-10 if dtype == "float64" else 1e-5) * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("channels", "kernel", "stride"), [(4100, 1, 1), (1400, 3, 1), (1400, 3, 2)])
+def test_sums_longer_than_a_panel_that_stays_near(channels, kernel, stride):
+    """Runs of taps are multiplied some at a time, the later added to what the earlier gave; bias first, ReLU last."""
+    assert kernel * channels > LONGEST
+    rng, window = np.random.default_rng(2), Window2d.of(kernel, stride, kernel // 2)
+    for filters in (20, channels):                  # a long sum in the forward pass, and in the data gradient
+        C = channels if filters == 20 else 20
+        x, weight, bias = (rng.standard_normal(s) for s in ((2, C, 5, 4), (filters, C, kernel, kernel), (filters,)))
+        gy, there = rng.standard_normal((2, filters, *window.output_size(5, 4))), rng.standard_normal(x.shape)
+        with kernels.using(conv2d="reference"):
+            y, (gx, gw, _) = conv2d.forward(x, weight, bias, window, 1, True), conv2d.backward(gy, x, weight, window)
+        with kernels.using(conv2d="implicit_gemm"):
+            onto = layout.channels_last(there.copy())
+            actual = conv2d.forward(x, weight, bias, window, 1, True), *conv2d.backward(gy, x, weight, window, onto=onto)[:2]
+        for one, other in zip(actual, (y, there + gx, gw)):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-12 * np.abs(other).max() * channels)

@@ -6,7 +6,7 @@ from support import close
 
 import kernels
 from kernels import Window2d, layout, threads
-from kernels.conv2d import winograd
+from kernels.conv2d import winograd, winograd_many, winograd_tiles
 
 SHAPES = [  # N, C, H, W, K, padding: images that no whole number of tiles covers, and borders of every kind
     (2, 16, 9, 7, 32, 1), (3, 48, 8, 13, 16, 0), (1, 16, 6, 5, 80, ((0, 1), (2, 1))), (2, 32, 4, 4, 16, 2)]
@@ -46,13 +46,33 @@ def test_threads_change_no_bit(shape, rng, monkeypatch):
         np.testing.assert_array_equal(a, b_)
 
 
-def test_many_channels_take_the_way_through_the_third_cache(rng):
-    """More transformed filters than the second cache holds: other blocks, another weight gradient."""
-    x, w, b, gy, window = arrays((1, 144, 10, 6, 128, 1), rng)
+@pytest.mark.parametrize("shape", [(1, 144, 10, 6, 128, 1), (2, 208, 9, 7, 176, 1)], ids=str)
+@pytest.mark.parametrize("tiles", [5, 96])
+def test_filters_that_the_second_cache_does_not_hold(shape, tiles, rng, monkeypatch):
+    """Transformed a panel and some channels at a time; images in blocks of tiles, the weight gradient added up over them."""
+    monkeypatch.setattr(winograd_many, "MOST", tiles)
+    monkeypatch.setattr(winograd_many, "FAR", tiles)
+    monkeypatch.setattr("kernels.dispatch.FEW", 0)
+    x, w, b, gy, window = arrays(shape, rng)
     assert winograd.POINTS * w[..., 0, 0].nbytes > winograd.NEAR
     exact = both_passes("reference", *(a.astype(np.float64) for a in (x, w, b, gy)), window)
-    for actual, expected in zip(both_passes("winograd", x, w, b, gy, window), exact):
-        close(actual, expected, 2e-5)
+    results = {}
+    for workers in (1, 2):
+        with threads.num_threads(workers):
+            results[workers] = both_passes("winograd", x, w, b, gy, window)
+    for one, two, expected in zip(results[1], results[2], exact):
+        np.testing.assert_array_equal(one, two)
+        close(two, expected, 2e-5)
+
+
+def test_adds_to_a_gradient_panel_by_panel(rng):
+    x, w, _, gy, window = arrays((2, 176, 9, 7, 208, 1), rng)
+    there = rng.standard_normal(x.shape).astype(np.float32)
+    exact = there + both_passes("reference", *(a.astype(np.float64) for a in (x, w, w[:, 0, 0, 0], gy)), window)[1]
+    onto = layout.channels_last(there.copy())
+    with kernels.using(conv2d="winograd"):
+        assert kernels.conv2d.backward(gy, x, w, window, needs=(True, False, False), onto=onto)[0] is onto
+    close(onto, exact, 2e-5)
 
 
 @pytest.mark.parametrize(("dtype", "channels", "window", "groups"), [
@@ -68,6 +88,12 @@ def test_leaves_other_convolutions_to_the_rung_below(dtype, channels, window, gr
         y = kernels.conv2d.forward(x, w, None, window, groups)
     with kernels.using(conv2d="implicit_gemm"):
         np.testing.assert_array_equal(y, kernels.conv2d.forward(x, w, None, window, groups))
+
+
+def test_default_for_small_maps_where_filters_are_many():
+    x, window = layout.empty((16, 256, 7, 7), np.float32), Window2d.of(3, 1, 1)
+    assert winograd.pays(x, np.ones((256, 256, 3, 3), np.float32), window, 1)
+    assert not winograd.pays(x, np.ones((32, 256, 3, 3), np.float32), window, 1)
 
 
 def test_default_for_large_images_in_float32_only(rng):
@@ -87,7 +113,7 @@ def test_transforms_are_linear_maps_of_the_papers_matrices(transform):
                              [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]],
         "output_transform": [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]}
     matrix = np.array(matrices[transform])
-    np.testing.assert_allclose(np.array(getattr(winograd, transform)(np.eye(matrix.shape[1]))), matrix, atol=1e-15)
-    transposed = {"filter_transform": winograd.filter_gradient, "output_transform": winograd.result_gradient}
+    np.testing.assert_allclose(np.array(getattr(winograd_tiles, transform)(np.eye(matrix.shape[1]))), matrix, atol=1e-15)
+    transposed = {"filter_transform": winograd_tiles.filter_gradient, "output_transform": winograd_tiles.result_gradient}
     if transform in transposed:
         np.testing.assert_allclose(np.array(transposed[transform](np.eye(len(matrix)))), matrix.T, atol=1e-15)

@@ -1,0 +1,212 @@
+"""Winograd's convolution where filters are many: transformed, they are four times as large as they were and fit no cache.
+
+Written to memory and read back they take longer than the multiplications that they save: 1,024 filters of 1,024 channels are
+38 MB, transformed 151 MB. So a task is a panel of filters, for all tiles of a block of the image. It transforms the filters of
+some channels at a time into the second cache, multiplies all points with them there, and goes on to the next channels; what
+goes back and forth are the tiles, which are fewer. For the weight gradient a task is a panel of filters and some channels: the
+sums of all points lie in the second cache, and only the gradients of taps leave it.
+"""
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+
+from kernels import layout
+from kernels.conv2d.implicit_gemm import _aligned, _height, _tile
+from kernels.conv2d.packing import _pack_filters, _unpack_filters, kept, pack, panels
+from kernels.conv2d.winograd_tiles import (
+    APART,
+    HIGHEST,
+    IN,
+    OUT,
+    POINTS,
+    VECTOR,
+    patch,
+    row_places,
+    spread,
+    to_filter,
+    to_filter_gradient,
+    to_input,
+    to_output,
+    transform_tiles,
+)
+from kernels.gemm.micro import lanes
+from kernels.streaming import LINE, finish
+
+FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache
+CHUNK = 96              # channels to a task of the weight gradient
+DEEP = 128              # channels, at the most, whose transformed filters lie in the second cache
+MOST = 96               # tiles to a block, at the most
+TASKS = 64              # shares of a block of tiles that may be transformed side by side
+
+
+def convolve(x, weight, transposed, bias, grid, y):
+    """All tiles of y; see winograd._convolve."""
+    (_, C, _, _), K, wide, workers = x.shape, y.shape[1], lanes(x.dtype), get_num_threads()
+    tiles = len(x) * int(grid[0] * grid[1])
+    packed, table = kept(pack, weight, 1, transposed)[0], panels(K, x.dtype)
+    most, parts = -(-tiles // -(-tiles // MOST)), -(-C // DEEP)
+    depth = -(-C // (parts * wide)) * wide                  # channels to a part
+    rows = depth + most + HIGHEST                           # of transformed filters, and of products
+    V = layout.aligned((parts, POINTS, most * depth), x.dtype)
+    scratch = layout.aligned((workers, POINTS * (rows * int(table[:, 1].max()) * wide + 2 * APART)), x.dtype)
+    sizes = C, depth, 1 if len(table) % workers == 0 else workers, int(transposed)
+    for t0 in range(0, tiles, most):
+        block = t0, min(most, tiles - t0)
+        _transform_images(layout.rows(x), grid, block, (C, depth), V)
+        _convolve_panels(V, packed[0], table, sizes, bias, grid, block, scratch, layout.rows(y))
+
+
+@njit(cache=True, parallel=True)
+def _transform_images(x, grid, block, sizes, V):
+    """V[part of the channels][point][tile, channel] = Bᵀ·d·B of a block of tiles"""
+    (t0, count), (C, depth) = block, sizes
+    size, width = x.itemsize, VECTOR // x.itemsize
+    for task in prange(TASKS):
+        seen, points = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64)
+        nothing = _aligned(C, x)
+        nothing[:] = 0
+        for t in range(count * task // TASKS, count * (task + 1) // TASKS):
+            patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
+            for part in range(V.shape[0]):
+                spread(V[part].ctypes.data + t * depth * size, V.strides[1], points)
+                to_input(seen.ctypes.data, points.ctypes.data, min(depth, C - part * depth) // width, (0, 0, 0, 0), x)
+                for k in range(POINTS):
+                    seen[k] += depth * size
+
+
+@njit(cache=True, parallel=True)
+def _convolve_panels(V, packed, table, sizes, bias, grid, block, scratch, y):
+    """A task is a panel of filters and some tiles. It transforms the filters of some channels at a time, which then lie in the
+    second cache, and multiplies all points with them; transformed filters never come to memory."""
+    (C, depth, shares, turned), (t0, count) = sizes, block
+    size, width = y.itemsize, VECTOR // y.itemsize
+    tasks, workers = table.shape[0] * shares, scratch.shape[0]
+    for worker in prange(workers):
+        points, results = np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
+        places, nowhere = np.empty((2, count + HIGHEST), np.int64), _aligned(table[:, 1].max() * width, y)
+        for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
+            p, share = task // shares, task % shares
+            first, last = count * share // shares, count * (share + 1) // shares
+            vectors, start = table[p, 1], table[p, 0] * width
+            wide = vectors * width
+            U, M, step = scratch[worker], scratch[worker, POINTS * (depth * wide + APART):], (last - first) * wide + APART
+            row_places(first, last, (depth, wide), places)
+            places[1] -= first * wide
+            for part in range(V.shape[0]):
+                few = min(depth, C - part * depth)
+                _transform_panel(packed[start * 9 * C:], (C, part * depth, few, vectors, turned), depth * wide + APART, U)
+                for point in range(POINTS):
+                    _add_product(V[part, point], U[point * (depth * wide + APART):], vectors, (few, last - first, part > 0),
+                                 places, M[point * step:])
+            end = bias.ctypes.data + start * size, grid[8], grid[9], grid[10]
+            for t in range(first, last):
+                spread(M.ctypes.data + (t - first) * wide * size, step * size, points)
+                patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data - start * size, results)
+                for k in range(OUT * OUT):
+                    results[k] += start * size
+                to_output(points.ctypes.data, results.ctypes.data, vectors, end, y)
+        finish()
+
+
+@njit(cache=True)
+def _transform_panel(packed, sizes, step, U):
+    """U[point][channel, filter] = G·g·Gᵀ for some channels of one panel"""
+    C, c0, few, vectors, turned = sizes
+    size, wide = U.itemsize, vectors * VECTOR // U.itemsize
+    source, to = np.empty(9, np.int64), np.empty(POINTS, np.int64)
+    for c in range(few):
+        for t in range(9):
+            tap = 8 - t if turned else t
+            source[t] = packed.ctypes.data + (tap * C + c0 + c) * wide * size
+        spread(U.ctypes.data + c * wide * size, step * size, to)
+        to_filter(source.ctypes.data, to.ctypes.data, vectors, (0, 0, 0, 0), packed)
+
+
+@njit(cache=True)
+def _add_product(V, U, vectors, sizes, places, M):
+    """M[t, k] (+)= Σ_c V[t, c] · U[c, k] for one panel of filters and some channels"""
+    depth, count, adds = sizes
+    size, height = V.itemsize, _height(vectors)
+    run, b = np.array([[0, depth, 0]]), (U.ctypes.data, vectors * VECTOR // size)
+    to = np.int64(M.ctypes.data)
+    for t in range(0, count, height):
+        ahead = np.int64(V.ctypes.data) + (V.size + t * depth) * size
+        _tile(vectors, (V.ctypes.data, places[0, t:].ctypes.data, 1, ahead, height * size), (run.ctypes.data, 1), b,
+              (to, places[1, t:].ctypes.data, 0, to if adds else 0, 0, 0), V)
+
+
+def correlate(x, gy, grid, gw):
+    """gw (K, C·9) from x (N, C, H, W), gy (N, K, OH, OW): all threads transform a block of tiles, and then multiply it."""
+    C, K, tiles, table = x.shape[1], gy.shape[1], len(x) * int(grid[0] * grid[1]), panels(gy.shape[1], x.dtype)
+    most = max(96, min(tiles, FAR // (POINTS * (C + K) * x.itemsize)))
+    most = -(-tiles // -(-tiles // most))
+    V, D = (layout.aligned((POINTS, most * (size + APART) + APART), x.dtype) for size in (C, K))
+    wide = int(table[:, 1].max()) * lanes(x.dtype)
+    scratch = layout.aligned((get_num_threads(), POINTS * ((CHUNK + 1) * wide + APART)), x.dtype)
+    for t0 in range(0, tiles, most):
+        count = min(most, tiles - t0)
+        _transform_block(layout.rows(x), layout.rows(gy), (C, K), grid, (t0, count), V, D)
+        _correlate_block(V, D, table, (C, K, count, int(t0 > 0)), scratch, gw)
+
+
+@njit(cache=True, parallel=True)
+def _transform_block(x, gy, channels, grid, block, V, D):
+    t0, count = block
+    for part in prange(TASKS):
+        first, last = count * part // TASKS, count * (part + 1) // TASKS
+        transform_tiles(x, gy, channels, grid, (t0 + first, last - first, first), V, D)
+
+
+@njit(cache=True, parallel=True)
+def _correlate_block(V, D, table, sizes, scratch, gw):
+    """gw[k, c·9 + t] (+)= (Gᵀ·u·G)[t], u the sums over a block of tiles. A task is a panel of filters and CHUNK channels, of
+    which all points' sums lie in the second cache."""
+    C, K, count, adds = sizes
+    width, workers = VECTOR // V.itemsize, scratch.shape[0]
+    tasks = (C + CHUNK - 1) // CHUNK * table.shape[0]
+    for worker in prange(workers):
+        places, sums = np.empty((2, CHUNK + HIGHEST), np.int64), scratch[worker]
+        taps = _aligned(9 * CHUNK * table[:, 1].max() * width, V)
+        for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
+            (first, vectors), c0 = table[task % table.shape[0]], task // table.shape[0] * CHUNK
+            few, wide = min(CHUNK, C - c0), vectors * width
+            row_places(0, few, (1, wide), places)
+            for point in range(POINTS):
+                _correlate_chunk(V, D, point, (C, K, count, c0, few, first, vectors), places,
+                                 sums[point * (CHUNK * wide + APART):])
+            block = taps[:9 * few * wide].reshape(9 * few, wide)
+            if adds:
+                _pack_filters(gw[first * width:first * width + wide, c0 * 9:(c0 + few) * 9], 9, block, 0, few)
+            _transform_sums(sums, few, (vectors, CHUNK * wide + APART, adds), block)
+            for v in range(first, first + vectors):
+                _unpack_filters(block[:, (v - first) * width:], 9, 0, few, gw[v * width:(v + 1) * width, c0 * 9:(c0 + few) * 9])
+
+
+@njit(cache=True)
+def _correlate_chunk(V, D, point, sizes, places, sums):
+    """sums[c, k] = Σ_t V[t, c] · D[t, k] for a panel of filters and some channels; what the next point needs is asked for, by
+    each tile one line of every row."""
+    C, K, count, c0, few, first, vectors = sizes
+    size, after, run = V.itemsize, min(point + 1, POINTS - 1), np.array([[0, count, 0]])
+    a, b = V[point, c0:].ctypes.data, (D[point].ctypes.data + first * VECTOR, K + APART)
+    V_next, D_next = np.int64(V[after, c0:].ctypes.data), np.int64(D[after].ctypes.data) + first * VECTOR
+    for c in range(0, few, _height(vectors)):
+        line = c // _height(vectors) * LINE
+        if line < few * size:
+            ahead, pace = V_next + line, (C + APART) * size
+        else:
+            ahead, pace = D_next + line - few * size, (K + APART) * size
+        _tile(vectors, (a, places[0, c:].ctypes.data, C + APART, ahead, pace), (run.ctypes.data, 1), b,
+              (sums.ctypes.data, places[1, c:].ctypes.data, 0, 0, 0, 0), V)
+
+
+@njit(cache=True)
+def _transform_sums(sums, few, sizes, taps):
+    """taps[t·few + c, k] (+)= (Gᵀ·u·G)[t] for some channels c"""
+    vectors, step, adds = sizes
+    size, wide = sums.itemsize, taps.shape[1]
+    source, to = np.empty(POINTS, np.int64), np.empty(9, np.int64)
+    for c in range(few):
+        spread(sums.ctypes.data + c * wide * size, step * size, source)
+        spread(taps.ctypes.data + c * wide * size, few * wide * size, to)
+        to_filter_gradient(source.ctypes.data, to.ctypes.data, vectors, (0, 0, 0, adds), taps)
