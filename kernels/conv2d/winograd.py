@@ -47,6 +47,7 @@ from kernels.conv2d.winograd_tiles import (
     to_filter_gradient,
     to_input,
     to_output,
+    transform_block,
     transform_tiles,
 )
 from kernels.gemm.micro import lanes
@@ -55,6 +56,9 @@ from kernels.streaming import finish
 ANY_ORDER = True        # arrays are put in channels-last order here
 NEAR = 3 << 19          # bytes of transformed tiles or sums that stay in the second cache
 SPLITS = 4              # shares of all tiles that have sums of their own, at the most
+FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache, where the second is too small
+CHUNK = 64              # channels to a task of the weight gradient
+PER_TILE = 60_000       # bytes of transformed filters for each tile from which on they are many
 TRANSFORM = 1000        # multiplications, for each pair of channel and filter, that must be saved for it to pay
 
 
@@ -73,13 +77,13 @@ def pays(x, weight, window, groups):
     OH, OW = window.output_size(*x.shape[2:])
     tiles = x.shape[0] * -(-OH // OUT) * -(-OW // OUT)
     saved = 9 * OH * OW * x.shape[0] - 1.15 * POINTS * tiles            # for each pair of channel and filter
-    least = TRANSFORM if _many(weight) else 6 * TRANSFORM if weight.flags.writeable else 2 * TRANSFORM
+    least = TRANSFORM if _many(*weight.shape[:2], tiles) else 6 * TRANSFORM if weight.flags.writeable else 2 * TRANSFORM
     return tiles >= 32 and saved > least
 
 
-def _many(weight):
-    """Whether the transformed filters are more than a second cache keeps."""
-    return POINTS * weight[..., 0, 0].nbytes > 2 * NEAR
+def _many(K, C, tiles):
+    """Whether the transformed filters take longer to come and go than so few tiles take to multiply (winograd_many)."""
+    return max(2 * NEAR, PER_TILE * tiles) < POINTS * C * K * 4
 
 
 def forward(x, weight, bias, window, groups=1, relu=False, out=None):
@@ -124,10 +128,11 @@ def _convolve(x, weight, transposed, bias, before, last, y):
     (N, C, H, W), (_, K, OH, OW), workers = x.shape, y.shape, get_num_threads()
     rows, columns = -(-OH // OUT), -(-OW // OUT)
     grid = np.array([rows, columns, H, W, OH, OW, *before, *last], np.int64)
-    if _many(weight):
+    if _many(K, C, N * rows * columns):
         winograd_many.convolve(x, weight, transposed, bias, grid, y)
         return
-    most = max(24, NEAR // (POINTS * (C + K) * x.itemsize))
+    small = POINTS * C * K * x.itemsize <= 2 * NEAR     # filters that may be fetched again for every few tiles
+    most = max(24, NEAR // (POINTS * (C + K) * x.itemsize)) if small else 128
     blocks = -(-N * rows * columns // (most * workers)) * workers
     filters, table = kept(_filters, weight, transposed)
     _convolve_tiles(layout.rows(x), filters, table, bias, (C, -(-N * rows * columns // blocks), workers), grid, layout.rows(y))
@@ -201,12 +206,16 @@ def _multiply_point(V, filters, vectors, count, run, places, M):
 def _weight_gradient(gy, x, window):
     (N, K, OH, OW), C = gy.shape, x.shape[1]
     grid = np.array([-(-OH // OUT), -(-OW // OUT), *x.shape[2:], OH, OW, window.top, window.left], np.int64)
-    gw, tiles = np.empty((1, K, C, 9), x.dtype), N * int(grid[0] * grid[1])
-    if POINTS * C * K * x.itemsize > NEAR:
+    gw, table, tiles = np.empty((1, K, C, 9), x.dtype), panels(K, x.dtype), N * int(grid[0] * grid[1])
+    if _many(K, C, tiles):
         winograd_many.correlate(x, gy, grid, gw.reshape(K, C * 9))
         return gw.reshape(K, C, 3, 3)
-    sums = np.zeros((min(SPLITS, -(-tiles // 48)), POINTS, C * K + APART), x.dtype)
-    _correlate_shares(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, panels(K, x.dtype), sums)
+    near = POINTS * C * K * x.itemsize <= NEAR
+    sums = np.zeros((min(SPLITS, -(-tiles // 48)) if near else 1, POINTS, C * K + APART), x.dtype)
+    if near:
+        _correlate_shares(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums)
+    else:
+        _correlate_blocks(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums[0])
     taps = np.empty((1, 1, 9 * C, K), x.dtype)
     _transform_gradient(sums, C, taps[0, 0])
     unpack(taps, 1, gw)
@@ -227,18 +236,41 @@ def _correlate_shares(x, gy, sizes, grid, table, sums):
         for t0 in range(first, last, most):
             transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), 0), V, D)
             for point in range(POINTS):
-                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0)), places, sums[share, point])
+                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), places, sums[share, point])
+
+
+def _correlate_blocks(x, gy, sizes, grid, table, sums):
+    """Many channels: all threads transform a block of tiles, and then multiply it, each some points and channels."""
+    C, K, tiles = sizes
+    most = max(96, min(tiles, FAR // (POINTS * (C + K) * x.itemsize)))
+    most = -(-tiles // -(-tiles // most))
+    V, D = (layout.aligned((POINTS, most * (size + APART) + APART), x.dtype) for size in (C, K))
+    for t0 in range(0, tiles, most):
+        count = min(most, tiles - t0)
+        transform_block(x, gy, (C, K), grid, (t0, count), V, D)
+        _correlate_block(V, D, table, (C, K, count), sums)
+
+
+@njit(cache=True, parallel=True)
+def _correlate_block(V, D, table, sizes, sums):
+    C, K, count = sizes
+    parts = (C + CHUNK - 1) // CHUNK
+    for task in prange(POINTS * parts):
+        point, c0 = task // parts, task % parts * CHUNK
+        places = np.empty((2, CHUNK + HIGHEST), np.int64)
+        row_places(c0, min(C, c0 + CHUNK), (1, K), places)
+        _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), places, sums[point])
 
 
 @njit(cache=True)
 def _correlate_point(V, D, table, sizes, places, sums):
-    """sums[c, k] += Σ_t V[t, c] · D[t, k]"""
-    C, K, count = sizes
+    """sums[c, k] += Σ_t V[t, c] · D[t, k] for the channels c0 <= c < c1"""
+    C, K, count, c0, c1 = sizes
     run = np.array([[0, count, 0]])
     for p in range(table.shape[0]):
         first, vectors = table[p]
         b, to = (D.ctypes.data + first * VECTOR, K + APART), sums.ctypes.data + first * VECTOR
-        for c in range(0, C, _height(vectors)):
+        for c in range(0, c1 - c0, _height(vectors)):
             _tile(vectors, (V.ctypes.data, places[0, c:].ctypes.data, C + APART), (run.ctypes.data, 1), b,
                   (to, places[1, c:].ctypes.data, 0, to, 0, 0), V)
 

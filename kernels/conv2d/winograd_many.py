@@ -19,6 +19,7 @@ from kernels.conv2d.winograd_tiles import (
     IN,
     OUT,
     POINTS,
+    TASKS,
     VECTOR,
     patch,
     row_places,
@@ -27,7 +28,7 @@ from kernels.conv2d.winograd_tiles import (
     to_filter_gradient,
     to_input,
     to_output,
-    transform_tiles,
+    transform_block,
 )
 from kernels.gemm.micro import lanes
 from kernels.streaming import LINE, finish
@@ -36,7 +37,6 @@ FAR = 16 << 20          # bytes of transformed tiles that stay in the third cach
 CHUNK = 96              # channels to a task of the weight gradient
 DEEP = 128              # channels, at the most, whose transformed filters lie in the second cache
 MOST = 96               # tiles to a block, at the most
-TASKS = 64              # shares of a block of tiles that may be transformed side by side
 
 
 def convolve(x, weight, transposed, bias, grid, y):
@@ -145,16 +145,8 @@ def correlate(x, gy, grid, gw):
     scratch = layout.aligned((get_num_threads(), POINTS * ((CHUNK + 1) * wide + APART)), x.dtype)
     for t0 in range(0, tiles, most):
         count = min(most, tiles - t0)
-        _transform_block(layout.rows(x), layout.rows(gy), (C, K), grid, (t0, count), V, D)
+        transform_block(layout.rows(x), layout.rows(gy), (C, K), grid, (t0, count), V, D)
         _correlate_block(V, D, table, (C, K, count, int(t0 > 0)), scratch, gw)
-
-
-@njit(cache=True, parallel=True)
-def _transform_block(x, gy, channels, grid, block, V, D):
-    t0, count = block
-    for part in prange(TASKS):
-        first, last = count * part // TASKS, count * (part + 1) // TASKS
-        transform_tiles(x, gy, channels, grid, (t0 + first, last - first, first), V, D)
 
 
 @njit(cache=True, parallel=True)

@@ -5,7 +5,7 @@ channels. Source: Lavin and Gray 2016, "Fast algorithms for convolutional neural
 """
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from kernels.conv2d.implicit_gemm import _aligned
 from kernels.conv2d.packing import ROWS
@@ -17,6 +17,7 @@ OUT, IN = 4, 6          # pixels along a side of a tile: results, and what they 
 POINTS = IN * IN
 HIGHEST = max(ROWS.values())     # rows of the highest tile of the micro-kernel
 FEW = 128               # bytes of a pixel so small that transforming it takes less time than waiting for it
+TASKS = 64              # shares of a block of tiles that may be transformed side by side
 APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
 
 
@@ -120,3 +121,12 @@ def transform_tiles(x, gy, channels, grid, block, V, D):
             fetch_tile(results, OUT, K, x)
         spread(D.ctypes.data + (to + t) * (K + APART) * size, d_step, points)
         to_result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0, 0, 0), x)
+
+
+@njit(cache=True, parallel=True)
+def transform_block(x, gy, channels, grid, block, V, D):
+    """transform_tiles on all threads."""
+    t0, count = block
+    for part in prange(TASKS):
+        first, last = count * part // TASKS, count * (part + 1) // TASKS
+        transform_tiles(x, gy, channels, grid, (t0 + first, last - first, first), V, D)
