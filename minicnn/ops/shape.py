@@ -69,7 +69,10 @@ class Pad(Op):
 
     def forward(self, x):
         self.inside = tuple(slice(before, before + side) for (before, _), side in zip(self.padding, x.shape))
-        return np.pad(x, self.padding)
+        shape = [before + side + after for side, (before, after) in zip(x.shape, self.padding)]
+        y = np.zeros_like(x, shape=shape)           # in x's order in memory
+        y[self.inside] = x
+        return y
 
     def backward(self, gy):
         return gy[self.inside]
@@ -79,6 +82,8 @@ class Index(Op):
     """y = x[key] by NumPy's rules;  gx is zero but for gx[key] += gy, where what was taken twice adds up"""
 
     flops = no_flops
+    makes_gradients = "new"
+    adds_gradients = True
 
     def __init__(self, key):
         self.key = key
@@ -88,9 +93,9 @@ class Index(Op):
         return x[self.key]
 
     def backward(self, gy):
-        gx = np.zeros_like(gy, shape=self.shape)
+        gx = np.zeros_like(gy, shape=self.shape) if self.onto is None else self.onto
         if _is_basic(self.key):
-            gx[self.key] = gy
+            gx[self.key] += gy
         else:
             np.add.at(gx, self.key, gy)
         return gx
