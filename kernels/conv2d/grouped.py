@@ -18,7 +18,7 @@ from kernels import layout, streaming
 from kernels.activation import accumulate
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.classes import forward_classes, gradient_classes
-from kernels.conv2d.implicit_gemm import _block_size, _place, _segments, sum_rows
+from kernels.conv2d.implicit_gemm import _place, _segments, sum_rows
 from kernels.conv2d.packing import kept
 from kernels.gemm.micro import group_correlation, group_tile, lanes, registers
 from kernels.streaming import finish
@@ -26,6 +26,7 @@ from kernels.streaming import finish
 ANY_ORDER = True        # arrays are put in channels-last order here
 VECTOR = registers()[0]
 ROWS = 12 if registers()[1] == 32 else 6
+NEAR = 108              # pixels to a block, a multiple of ROWS
 TAPS = 3                # taps to a tile of the weight gradient
 BLOCK = 480             # pixels to a block of it
 SPLITS = 4             # shares of the pixels that have sums of their own
@@ -101,20 +102,17 @@ def _tile(size, a, runs, b, c, like):
 
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, bias, classes, images, sizes, y):
-    """Worker w has blocks w, w + workers, … of the pixels of each class, and all channels of them."""
+    """Each worker has a share of the pixels of every class, and all channels of them; a block of pixels stays near."""
     size, relu, workers, past = sizes
-    item, width, block_size = y.itemsize, VECTOR // y.itemsize, _block_size(x, classes, images, workers) // ROWS * ROWS
-    block_size = max(ROWS, block_size)
+    item, width = y.itemsize, VECTOR // y.itemsize
     for worker in prange(workers):
-        places, block = np.empty((2, block_size), np.int64), 0
+        places = np.empty((2, NEAR), np.int64)
         for k in range(classes.table.shape[0]):
-            pixels = images * classes.table[k, 1] * classes.table[k, 3]
+            pixels, share = images * classes.table[k, 1] * classes.table[k, 3], (worker + k) % workers
             runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
-            for first in range(0, pixels, block_size):
-                block += 1
-                if block % workers != worker:
-                    continue
-                count = min(block_size, pixels - first)
+            last = pixels if share + 1 == workers else pixels * (share + 1) // workers // ROWS * ROWS
+            for first in range(pixels * share // workers // ROWS * ROWS, last, NEAR):
+                count = min(NEAR, last - first)
                 _place(classes, k, first, count, places)
                 for b in range(packed.shape[0]):
                     shift = b * width * item

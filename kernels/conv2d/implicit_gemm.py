@@ -25,7 +25,8 @@ from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
 from kernels.streaming import fetch, finish
 
 VECTOR = registers()[0]         # bytes
-BLOCK = 120                     # pixels to a task, a multiple of every tile's rows
+MOST = 360                      # pixels to a block, at the most, a multiple of every tile's rows
+BLOCK = 120                     # pixels to a block of a weight gradient
 NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
 DEEP = LONGEST                     # rows of a panel that are multiplied before the next: they stay in the second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
@@ -47,9 +48,9 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     y = layout.empty((x.shape[0], weight.shape[0], *size), x.dtype) if out is None else out
     if not y.size:
         return y
-    packed, columns, depth, G = kept(pack, weight, groups)
+    packed, table, columns, depth, G = kept(pack, weight, groups)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), size, layout.pitch(y))
-    _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), panels(columns, x.dtype), classes, len(x),
+    _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), table, classes, len(x),
               (columns, depth, get_num_threads(), int(relu), _past(y, groups), False), layout.rows(y))
     return y
 
@@ -66,9 +67,9 @@ def _input_gradient(gy, shape, weight, window, groups, onto=None):
     gx = layout.empty(shape, gy.dtype) if onto is None else onto
     if not gx.size:
         return gx
-    packed, columns, depth, G = pack(weight, groups, transposed=True)
+    packed, table, columns, depth, G = pack(weight, groups, transposed=True)
     classes = gradient_classes(window, gy.shape[2:], depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
-    _multiply(layout.rows(gy), packed, _starts(None, G, columns, gy.dtype), panels(columns, gy.dtype), classes, len(gy),
+    _multiply(layout.rows(gy), packed, _starts(None, G, columns, gy.dtype), table, classes, len(gy),
               (columns, depth, get_num_threads(), 0, 0, onto is not None), layout.rows(gx))
     return gx
 
@@ -126,9 +127,9 @@ def _place(classes, k, first, count, places):
 @njit(cache=True)
 def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare):
     """One block of pixels against one panel of filters of one group. coming = (address, bytes, rows of the panel): what of the
-    next block is asked for meanwhile."""
+    next block is asked for meanwhile; and the address of the next panel, or 0."""
     first, vectors = panel
-    ahead, share, depth = coming
+    ahead, share, depth, next_ = coming
     # filters of the group, where its channels and its results begin; adds: 1 to what is in memory, 2 to what was just stored
     columns, shift, to, relu, past, adds = sizes
     size, width, height = y.itemsize, VECTOR // y.itemsize, _height(vectors)
@@ -137,17 +138,20 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
     steps, runs_at = np.arange(height) * vectors * width, (runs.ctypes.data, runs.shape[0])
     share //= (count + height - 1) // height
     pace = (share + depth - 1) // depth
+    part = depth * vectors * VECTOR * height // max(height, count) if next_ else 0       # of the next panel to a tile
+    b_pace = (part + depth - 1) // depth
     for q in range(0, count, height):
         ahead += share
+        b_ahead = next_ + q // height * part
         reads, writes = places[0, q:].ctypes.data, places[1, q:].ctypes.data
         if adds == 1:
             for i in range(height):
                 fetch(c + places[1, q + i] * size, min(left, vectors * width), y)
         if left >= vectors * width:
-            _tile(vectors, (a, reads, 1, ahead, pace), runs_at, (packed.ctypes.data, vectors * width),
+            _tile(vectors, (a, reads, 1, ahead, pace, b_ahead, b_pace), runs_at, (packed.ctypes.data, vectors * width),
                   (c, writes, start_at, c if adds else 0, relu, past), y)
             continue
-        _tile(vectors, (a, reads, 1, ahead, pace), runs_at, (packed.ctypes.data, vectors * width),
+        _tile(vectors, (a, reads, 1, ahead, pace, b_ahead, b_pace), runs_at, (packed.ctypes.data, vectors * width),
               (spare.ctypes.data, steps.ctypes.data, start_at, 0, 0, 0), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
@@ -167,18 +171,6 @@ def _segment(runs, begin):
 
 
 @njit(cache=True)
-def _block_size(x, classes, images, workers):
-    """Pixels to a block: at most BLOCK and what fits the second cache beside the weights, and so that the largest class gives
-    each worker as many blocks as the others."""
-    most, limit = 1, max(24, min(BLOCK, NEAR // 2 // (x.shape[1] * x.itemsize)))
-    for k in range(classes.table.shape[0]):
-        most = max(most, images * classes.table[k, 1] * classes.table[k, 3])
-    rounds = (most + workers * limit - 1) // (workers * limit)
-    even = (most + workers * rounds - 1) // (workers * rounds)
-    return min(BLOCK, (even + 5) // 6 * 6)
-
-
-@njit(cache=True)
 def _coming(x, places, count, shares):
     """(address, bytes of one of so many shares) of the pixels behind a block; no bytes where they do not lie side by side."""
     pitch = x.shape[1]
@@ -189,31 +181,33 @@ def _coming(x, places, count, shares):
 
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
-    """A block is some pixels of a class, against all filters; of each class every worker has a share of the blocks, side by
-    side, lest one of them gets the classes that see more taps."""
+    """Each worker has a share of the pixels of every class, lest one of them gets the classes that see more taps. A block is
+    some of them, against all filters: no more than fit the second cache beside the weights."""
     columns, depth, workers, relu, past, adds = sizes
-    groups, block_size = packed.shape[0], _block_size(x, classes, images, workers)
+    groups, block_size = packed.shape[0], max(R3, min(MOST, NEAR // 4 // (x.shape[1] * x.itemsize) // R3 * R3))
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
     near = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
     rows = max(1, taps * y.itemsize // VECTOR)
     for worker in prange(workers):
-        places, spare, zeros = np.empty((2, BLOCK), np.int64), np.empty(1024, y.dtype), np.zeros(starts.shape[1], y.dtype)
+        places, spare, zeros = np.empty((2, MOST), np.int64), np.empty(1024, y.dtype), np.zeros(starts.shape[1], y.dtype)
         for p0 in range(0, table.shape[0], near):
+            end = min(table.shape[0], p0 + near)
             for k in range(classes.table.shape[0]):
                 runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
                 if adds and runs.shape[0] == 0:         # nothing to add
                     continue
                 pixels, share = images * classes.table[k, 1] * classes.table[k, 3], (worker + k) % workers
-                blocks = (pixels + block_size - 1) // block_size
-                for block in range(blocks * share // workers, blocks * (share + 1) // workers):
-                    count = min(block_size, pixels - block * block_size)
-                    _place(classes, k, block * block_size, count, places)
-                    ahead, part = _coming(x, places, count, groups * min(near, table.shape[0] - p0))
+                last = pixels if share + 1 == workers else pixels * (share + 1) // workers // R3 * R3
+                for first in range(pixels * share // workers // R3 * R3, last, block_size):
+                    count = min(block_size, last - first)
+                    _place(classes, k, first, count, places)
+                    ahead, part = _coming(x, places, count, groups * (end - p0))
                     for g in range(groups):
-                        for p in range(p0, min(table.shape[0], p0 + near)):
-                            _panel(x, packed[g, table[p, 0] * taps:], (starts[g], zeros), (table[p, 0], table[p, 1]), places,
-                                   count, runs, (columns, g * depth, g * columns, relu, past, adds), (ahead, part, rows), y,
-                                   spare)
+                        for p in range(p0, end):
+                            some = packed[g, table[p, 0] * taps:]
+                            follows = np.int64(some.ctypes.data) + table[p, 1] * taps * y.itemsize if p + 1 < end else 0
+                            _panel(x, some, (starts[g], zeros), (table[p, 0], table[p, 1]), places, count, runs,
+                                   (columns, g * depth, g * columns, relu, past, adds), (ahead, part, rows, follows), y, spare)
                             ahead += part
         finish()
 

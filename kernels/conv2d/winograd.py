@@ -112,8 +112,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
 
 def _filters(weight, transposed):
     """G·g·Gᵀ of every filter, flat: for each panel of filters [point][channel][filter]; transposed: turned round."""
-    packed, columns, depth, _ = pack(weight, 1, transposed)
-    table = panels(columns, weight.dtype)
+    packed, table, _, depth, _ = pack(weight, 1, transposed, at_once=weight.shape[0 if transposed else 1])
     vectors = int(table[:, 1].sum())
     filters = layout.aligned((POINTS * (vectors * lanes(weight.dtype) * depth + APART * len(table)),), weight.dtype)
     _transform_filters(packed[0], table, depth, transposed, filters)

@@ -41,9 +41,9 @@ MOST = 96               # tiles to a block, at the most
 
 def convolve(x, weight, transposed, bias, grid, y):
     """All tiles of y; see winograd._convolve."""
-    (_, C, _, _), K, wide, workers = x.shape, y.shape[1], lanes(x.dtype), get_num_threads()
+    C, wide, workers = x.shape[1], lanes(x.dtype), get_num_threads()
     tiles = len(x) * int(grid[0] * grid[1])
-    packed, table = kept(pack, weight, 1, transposed)[0], panels(K, x.dtype)
+    packed, table = kept(pack, weight, 1, transposed, DEEP)[:2]
     most, parts = -(-tiles // -(-tiles // MOST)), -(-C // DEEP)
     depth = -(-C // (parts * wide)) * wide                  # channels to a part
     rows = depth + most + HIGHEST                           # of transformed filters, and of products

@@ -75,8 +75,8 @@ def rows_tile(rows, vectors, vector_bytes):
 
         C[i, j] = start[j] + Σ_runs Σ_q A_i[shift + q · a_step] · B[(first + q) · b_step + j],   i < rows, j < vectors · lanes
 
-    a = (address, table, a_step): A_i starts table[i] values behind the address; or (…, ahead, pace): at each row r of B the
-    line at the address ahead + r · pace is asked for, which a later tile will read. runs = (table, count): of each run the
+    a = (address, table, a_step): A_i starts table[i] values behind the address; or (…, ahead, pace, …): at each row r of B the
+    lines at the addresses ahead + r · pace are asked for, which a later tile will read. runs = (table, count): of each run the
     shift, the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto, relu, past):
     C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i]
     behind the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past
@@ -271,8 +271,8 @@ class _Tile:
                 at = builder.add(shift, builder.mul(loop.index, a_step))
                 row = builder.add(first, loop.index)
                 b_row = builder.gep(b, [builder.mul(row, b_step)])
-                if ahead:
-                    ask_for(builder, builder.add(ahead[0], builder.mul(row, ahead[1])), SECOND_CACHE)
+                for first_line, pace in zip(ahead[::2], ahead[1::2]):
+                    ask_for(builder, builder.add(first_line, builder.mul(row, pace)), SECOND_CACHE)
                 self.step(sums, [builder.gep(row, [at]) for row in a_rows], b_row)
         vectors = lambda base: [[builder.gep(row, [self.constant(v * self.width)]) for v in range(self.vectors)]
                                 for row in placed(base, c_table)]
