@@ -5,10 +5,12 @@ concatenation of such slices."""
 import numpy as np
 from numba import njit, prange
 
-from kernels import layout
+from kernels import layout, streaming
 from kernels.concat import cpu
+from kernels.streaming import distance, fetch, finish, put
 
 ANY_ORDER = True
+PARTS = 64              # shares of the pixels
 
 
 def forward(axis, *arrays):
@@ -22,7 +24,7 @@ def forward(axis, *arrays):
     y = layout.empty((N, sum(a.shape[1] for a in arrays), H, W), arrays[0].dtype)
     matrix, start = layout.rows(y), 0
     for array in arrays:
-        _copy_columns(layout.rows(layout.channels_last(array)), array.shape[1], start, matrix)
+        _copy(array, start, matrix)
         start += array.shape[1]
     return y
 
@@ -40,7 +42,7 @@ def _neighbours(arrays):
 
 def copy_into(part, x):
     """See the room."""
-    _copy_columns(layout.rows(layout.channels_last(x)), x.shape[1], 0, layout.rows(part))
+    _copy(x, 0, layout.rows(part))
 
 
 def backward(gy, sizes, axis):
@@ -54,9 +56,19 @@ def backward(gy, sizes, axis):
     return pieces
 
 
+def _copy(x, start, target):
+    """x's channels to those from `start` on of each row of `target`."""
+    source, size = layout.rows(layout.channels_last(x)), target.itemsize
+    _copy_columns(source, x.shape[1], start * size, streaming.pays(target), target)
+
+
 @njit(cache=True, parallel=True)
-def _copy_columns(source, count, start, target):
-    for q in prange(source.shape[0]):
-        a, b = source[q], target[q]
-        for c in range(count):
-            b[start + c] = a[c]
+def _copy_columns(source, count, start, far, target):
+    Q, size, ahead = source.shape[0], source.itemsize, distance(source, count)
+    pitch, target_pitch = source.shape[1] * size, target.shape[1] * size
+    for part in prange(PARTS):
+        for q in range(Q * part // PARTS, Q * (part + 1) // PARTS):
+            at = source.ctypes.data + q * pitch
+            fetch(at + ahead, count, source)
+            put(target.ctypes.data + q * target_pitch + start, at, count, far, source)
+        finish()

@@ -6,10 +6,10 @@ The window of c is c - size//2 .. c + (size-1)//2, cut at the ends. x (N, C, H, 
 section 3.3; there alpha is not divided by size, here it is, as in PyTorch, ONNX and Caffe.
 """
 
-from kernels.dispatch import Room, expect_rank, expect_shape
+from kernels.dispatch import Room, by_order, expect_rank, expect_shape
 from kernels.errors import ShapeError
 
-room = Room("lrn", ["reference", "cpu"])
+room = Room("lrn", ["reference", "cpu", "channels_last"], by_order)
 
 
 def forward(x, size, alpha, beta, k):

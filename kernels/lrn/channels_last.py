@@ -1,7 +1,8 @@
 """Local response normalisation of channels-last images: a pixel's channels lie side by side, so that the sums over all their
 windows are `size` additions of one row, each time shifted by a channel.
 
-Every array is read and written once; what lies between is a few rows in the first cache.
+Every array is read and written once; what lies between is a few rows in the first cache. Divisions follow NumPy's error model:
+Python's, which raises where it divides by zero, keeps LLVM from making vectors of the loop.
 """
 
 import math
@@ -21,20 +22,20 @@ def forward(x, size, alpha, beta, k):
     """See the room."""
     x = layout.channels_last(x)
     y, s = layout.empty(x.shape, x.dtype), layout.empty(x.shape, x.dtype)
-    number = x.dtype.type
-    _forward(layout.rows(x), size, number(alpha / size), number(beta), number(k), streaming.pays(y), layout.rows(y), layout.rows(s))
+    constants = (x.dtype.type(value) for value in (alpha / size, beta, k))
+    _forward(layout.rows(x), size, *constants, streaming.pays(y), layout.rows(y), layout.rows(s))
     return y, s
 
 
 def backward(gy, x, s, size, alpha, beta):
     """See the room."""
     gy, x, s = layout.channels_last(gy), layout.channels_last(x), layout.channels_last(s)
-    gx, number = layout.empty(x.shape, x.dtype), x.dtype.type
-    _backward(layout.rows(gy), layout.rows(x), layout.rows(s), size, number(2 * alpha * beta / size), number(beta), layout.rows(gx))
+    gx, constants = layout.empty(x.shape, x.dtype), (x.dtype.type(value) for value in (2 * alpha * beta / size, beta))
+    _backward(layout.rows(gy), layout.rows(x), layout.rows(s), size, *constants, layout.rows(gx))
     return gx
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def _powers(s, beta, powers):
     """powers[c] = s[c]^-beta; two square roots for 0.75, which every paper uses"""
     one = s.dtype.type(1)
@@ -60,7 +61,8 @@ def _window_sums(values, size, sums):
 
 @njit(cache=True, parallel=True, fastmath=FAST)
 def _forward(x, size, share, beta, k, far, y, s):
-    (Q, C), ahead = y.shape, distance(x, y.shape[1])
+    Q, C = y.shape
+    ahead = distance(x, C)
     for part in prange(PARTS):
         squares, sums, powers = np.zeros(C + size, x.dtype), near(C, x), near(C, x)
         own = squares[size // 2:]
@@ -80,9 +82,10 @@ def _forward(x, size, share, beta, k, far, y, s):
         finish()
 
 
-@njit(cache=True, parallel=True, fastmath=FAST)
+@njit(cache=True, parallel=True, fastmath=FAST, error_model="numpy")
 def _backward(gy, x, s, size, factor, beta, gx):
-    (Q, C), ahead, ahead_gy, ahead_s = gx.shape, distance(x, gx.shape[1]), distance(gy, gx.shape[1]), distance(s, gx.shape[1])
+    Q, C = gx.shape
+    ahead, ahead_gy, ahead_s = distance(x, C), distance(gy, C), distance(s, C)
     for part in prange(PARTS):
         shares, sums, powers = np.zeros(C + size, x.dtype), near(C, x), near(C, x)
         own = shares[(size - 1) // 2:]

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit, prange
 
 from kernels import layout
+from kernels.streaming import distance, fetch, put
 
 ANY_ORDER = True        # arrays are put in channels-last order here
 
@@ -74,7 +75,10 @@ def global_avg_forward(x):
 
 def global_avg_backward(gy, height, width):
     """See the room."""
-    return adaptive_avg_backward(gy[:, :, None, None], height, width)
+    gx = layout.empty((*gy.shape, height, width), gy.dtype)
+    shares = gy / gy.dtype.type(height * width)
+    _repeat(np.ascontiguousarray(shares), layout.images(gx).reshape(len(gy), height * width, gy.shape[1]))
+    return gx
 
 
 def _starts(window, out):
@@ -159,8 +163,16 @@ def _seen_by(pixel, stride, pad, reach, positions):
 
 
 @njit(cache=True, parallel=True)
+def _repeat(rows, gx):
+    """gx[n, q] = rows[n] for every pixel q"""
+    (N, P, C), size = gx.shape, gx.itemsize
+    for task in prange(N * P):
+        put(gx.ctypes.data + task * C * size, rows.ctypes.data + task // P * C * size, C, False, gx)
+
+
+@njit(cache=True, parallel=True)
 def _average(x, size, rows, columns, counts, y):
-    (H, W), (N, OH, OW, C) = size, y.shape
+    (H, W), (N, OH, OW, C), ahead = size, y.shape, distance(x, y.shape[3])
     for row in prange(N * OH):
         n, i = row // OH, row % OH
         for j in range(OW):
@@ -170,6 +182,7 @@ def _average(x, size, rows, columns, counts, y):
             for h in range(max(0, rows[i, 0]), min(H, rows[i, 1])):
                 for w in range(max(0, columns[j, 0]), min(W, columns[j, 1])):
                     values = x[(n * H + h) * W + w]
+                    fetch(values.ctypes.data + ahead, C, x)
                     for c in range(C):
                         total[c] += values[c]
             for c in range(C):
