@@ -51,7 +51,7 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     packed, table, columns, depth, G = kept(pack, weight, groups)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), size, layout.pitch(y))
     _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), table, classes, len(x),
-              (columns, depth, get_num_threads(), int(relu), _past(y, groups), False), layout.rows(y))
+              (columns, depth, get_num_threads(), int(relu), _past(y, groups), 0), layout.rows(y))
     return y
 
 
@@ -70,7 +70,7 @@ def _input_gradient(gy, shape, weight, window, groups, onto=None):
     packed, table, columns, depth, G = pack(weight, groups, transposed=True)
     classes = gradient_classes(window, gy.shape[2:], depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
     _multiply(layout.rows(gy), packed, _starts(None, G, columns, gy.dtype), table, classes, len(gy),
-              (columns, depth, get_num_threads(), 0, 0, onto is not None), layout.rows(gx))
+              (columns, depth, get_num_threads(), 0, 0, int(onto is not None)), layout.rows(gx))
     return gx
 
 
@@ -216,11 +216,13 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
 def _panel(x, packed, starts, panel, places, count, runs, sizes, coming, y, spare):
     """One block against one panel, some runs at a time: the later are added to what the earlier gave."""
     columns, shift, to, relu, past, adds = sizes
-    begin, end, start = 0, _segment(runs, 0), starts[0]
-    while end < runs.shape[0]:
-        _block(x, packed, start, panel, places, count, runs[begin:end], (columns, shift, to, 0, 0, adds), coming, y, spare)
-        begin, end, start, adds = end, _segment(runs, end), starts[1], 2
-    _block(x, packed, start, panel, places, count, runs[begin:end], (columns, shift, to, relu, past, adds), coming, y, spare)
+    begin, start, last = np.int64(0), starts[0], False
+    while not last:
+        end = _segment(runs, begin)
+        last = end == runs.shape[0]
+        _block(x, packed, start, panel, places, count, runs[begin:end],
+               (columns, shift, to, relu if last else 0, past if last else 0, adds), coming, y, spare)
+        begin, start, adds = end, starts[1], 2
 
 
 def _weight_gradient(gy, x, shape, window, groups):

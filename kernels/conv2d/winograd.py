@@ -233,7 +233,7 @@ def _correlate_shares(x, gy, sizes, grid, table, sums):
         row_places(0, C, (1, K), places)
         first, last = tiles * share // shares, tiles * (share + 1) // shares
         for t0 in range(first, last, most):
-            transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), 0), V, D)
+            transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), np.int64(0)), V, D)
             for point in range(POINTS):
                 _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), places, sums[share, point])
 
