@@ -296,3 +296,21 @@ def test_an_op_that_keeps_its_gradient_is_left_alone(rng):
     h = ops.relu(x)
     ops.sum(autograd.apply(Stubborn(), h) + autograd.apply(Stubborn(), h) + h).backward()
     np.testing.assert_array_equal(kept, before)
+
+
+@pytest.mark.parametrize("key", [(slice(None), slice(1, None, 2)), (2,), ([0, 3, 0, 0],)], ids=str)
+@pytest.mark.parametrize("first", [False, True], ids=["slice last", "slice first"])
+def test_a_slices_gradient_adds_to_what_is_there(key, first, rng):
+    """One gradient of the two is an array of the engine's own, which the other is added to in place."""
+    x = Tensor(rng.standard_normal((4, 5)), requires_grad=True)
+    hidden = x * 3
+    parts = [hidden[key], hidden[:]] if first else [hidden[:], hidden[key]]
+    weights = [rng.standard_normal(part.shape) for part in parts]
+    before = [w.copy() for w in weights]
+    (ops.sum(parts[0] * Tensor(weights[0])) + ops.sum(parts[1] * Tensor(weights[1]))).backward()
+    whole, some = (weights[1], weights[0]) if first else weights
+    expected = whole.copy()
+    np.add.at(expected, key, some)
+    np.testing.assert_allclose(x.grad, 3 * expected, rtol=1e-14, atol=1e-14)
+    for weight, kept in zip(weights, before):
+        np.testing.assert_array_equal(weight, kept)
