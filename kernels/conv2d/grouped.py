@@ -18,7 +18,7 @@ from kernels import layout, streaming
 from kernels.activation import accumulate
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.classes import forward_classes, gradient_classes
-from kernels.conv2d.implicit_gemm import _place, _segments, sum_rows
+from kernels.conv2d.implicit_gemm import _place, _segments, _share, sum_rows
 from kernels.conv2d.packing import kept
 from kernels.gemm.micro import group_correlation, group_tile, lanes, registers
 from kernels.streaming import finish
@@ -108,11 +108,10 @@ def _multiply(x, packed, bias, classes, images, sizes, y):
     for worker in prange(workers):
         places = np.empty((2, NEAR), np.int64)
         for k in range(classes.table.shape[0]):
-            pixels, share = images * classes.table[k, 1] * classes.table[k, 3], (worker + k) % workers
+            begin, end = _share(classes, k, images, worker, workers, ROWS)
             runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
-            last = pixels if share + 1 == workers else pixels * (share + 1) // workers // ROWS * ROWS
-            for first in range(pixels * share // workers // ROWS * ROWS, last, NEAR):
-                count = min(NEAR, last - first)
+            for first in range(begin, end, NEAR):
+                count = min(NEAR, end - first)
                 _place(classes, k, first, count, places)
                 for b in range(packed.shape[0]):
                     shift = b * width * item

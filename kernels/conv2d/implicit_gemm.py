@@ -27,8 +27,7 @@ from kernels.streaming import fetch, finish
 VECTOR = registers()[0]         # bytes
 MOST = 360                      # pixels to a block, at the most, a multiple of every tile's rows
 BLOCK = 120                     # pixels to a block of a weight gradient
-NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: half a second cache
-DEEP = LONGEST                     # rows of a panel that are multiplied before the next: they stay in the second cache
+NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: about a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
 PACKED = 2 * TAPS               # rows packed at once: of float32 a cache line, or half of one
 SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own, where these are small
@@ -161,10 +160,19 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
 
 
 @njit(cache=True)
+def _share(classes, k, images, worker, workers, rows):
+    """(first, one past the last) of class k's pixels that are a worker's, cut at whole tiles of `rows` pixels; whose share is
+    the last, and has the rest, differs from class to class."""
+    pixels, share = images * classes.table[k, 1] * classes.table[k, 3], (worker + k) % workers
+    end = pixels if share + 1 == workers else pixels * (share + 1) // workers // rows * rows
+    return pixels * share // workers // rows * rows, end
+
+
+@njit(cache=True)
 def _segment(runs, begin):
     """The end of some runs from `begin` on whose rows of a panel stay in the second cache."""
     end, rows = begin, 0
-    while end < runs.shape[0] and (end == begin or rows + runs[end, 1] <= DEEP):
+    while end < runs.shape[0] and (end == begin or rows + runs[end, 1] <= LONGEST):
         rows += runs[end, 1]
         end += 1
     return end
@@ -196,9 +204,8 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
                 runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
                 if adds and runs.shape[0] == 0:         # nothing to add
                     continue
-                pixels, share = images * classes.table[k, 1] * classes.table[k, 3], (worker + k) % workers
-                last = pixels if share + 1 == workers else pixels * (share + 1) // workers // R3 * R3
-                for first in range(pixels * share // workers // R3 * R3, last, block_size):
+                begin, last = _share(classes, k, images, worker, workers, R3)
+                for first in range(begin, last, block_size):
                     count = min(block_size, last - first)
                     _place(classes, k, first, count, places)
                     ahead, part = _coming(x, places, count, groups * (end - p0))

@@ -23,7 +23,7 @@ def panels(filters, dtype, depth=1, most=4):
 
     Wide panels of at most `most` vectors, no lonely vector at the end. A panel of so many rows (`depth`) that it comes from
     the second cache has three vectors at the most: the micro-kernel then asks that cache for three lines every 27
-    multiply-adds, not for four every 24 (430 against 370 GFLOP/s by itself).
+    multiply-adds, not for four every 24.
     """
     count, most = -(-filters // lanes(dtype)), min(most, 4 if depth <= SHORT else 3, max(ROWS))
     widths = [most] * (count // most) + [count % most] * (count % most > 0)

@@ -43,12 +43,12 @@ from kernels.conv2d.winograd_tiles import (
     patch,
     row_places,
     spread,
-    to_filter,
     to_filter_gradient,
     to_input,
     to_output,
-    transform_block,
+    transform_panel,
     transform_tiles,
+    transformed_blocks,
 )
 from kernels.gemm.micro import lanes
 from kernels.streaming import finish
@@ -56,7 +56,6 @@ from kernels.streaming import finish
 ANY_ORDER = True        # arrays are put in channels-last order here
 NEAR = 3 << 19          # bytes of transformed tiles or sums that stay in the second cache
 SPLITS = 4              # shares of all tiles that have sums of their own, at the most
-FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache, where the second is too small
 CHUNK = 64              # channels to a task of the weight gradient
 PER_TILE = 60_000       # bytes of transformed filters for each tile from which on they are many
 TRANSFORM = 1000        # multiplications, for each pair of channel and filter, that must be saved for it to pay
@@ -115,7 +114,7 @@ def _filters(weight, transposed):
     packed, table, _, depth, _ = pack(weight, 1, transposed, at_once=weight.shape[0 if transposed else 1])
     vectors = int(table[:, 1].sum())
     filters = layout.aligned((POINTS * (vectors * lanes(weight.dtype) * depth + APART * len(table)),), weight.dtype)
-    _transform_filters(packed[0], table, depth, transposed, filters)
+    _transform_filters(packed[0], table, depth, int(transposed), filters)
     return filters, table
 
 
@@ -139,17 +138,13 @@ def _convolve(x, weight, transposed, bias, before, last, y):
 
 @njit(cache=True, parallel=True)
 def _transform_filters(packed, table, depth, turned, filters):
-    width, size = VECTOR // packed.itemsize, packed.itemsize
+    """All panels of `_filters`; a task is one channel of one panel."""
+    width = VECTOR // packed.itemsize
     for task in prange(table.shape[0] * depth):
         p, d = task // depth, task % depth
-        first, wide = table[p, 0] * width, table[p, 1] * width
-        source, to = np.empty(9, np.int64), np.empty(POINTS, np.int64)
         start, step = _panel(table, p, width, depth)
-        for t in range(9):
-            tap = 8 - t if turned else t
-            source[t] = packed.ctypes.data + (first * 9 * depth + (tap * depth + d) * wide) * size
-        spread(filters.ctypes.data + (start + d * wide) * size, step * size, to)
-        to_filter(source.ctypes.data, to.ctypes.data, table[p, 1], (0, 0, 0, 0), packed)
+        sizes = depth, d, np.int64(1), table[p, 1], turned
+        transform_panel(packed[table[p, 0] * width * 9 * depth:], sizes, step, filters[start + d * table[p, 1] * width:])
 
 
 @njit(cache=True)
@@ -214,7 +209,8 @@ def _weight_gradient(gy, x, window):
     if near:
         _correlate_shares(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums)
     else:
-        _correlate_blocks(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums[0])
+        for V, D, _, count in transformed_blocks(x, gy, grid):
+            _correlate_block(V, D, table, (C, K, count), sums[0])
     taps = np.empty((1, 1, 9 * C, K), x.dtype)
     _transform_gradient(sums, C, taps[0, 0])
     unpack(taps, 1, gw)
@@ -238,20 +234,9 @@ def _correlate_shares(x, gy, sizes, grid, table, sums):
                 _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), places, sums[share, point])
 
 
-def _correlate_blocks(x, gy, sizes, grid, table, sums):
-    """Many channels: all threads transform a block of tiles, and then multiply it, each some points and channels."""
-    C, K, tiles = sizes
-    most = max(96, min(tiles, FAR // (POINTS * (C + K) * x.itemsize)))
-    most = -(-tiles // -(-tiles // most))
-    V, D = (layout.aligned((POINTS, most * (size + APART) + APART), x.dtype) for size in (C, K))
-    for t0 in range(0, tiles, most):
-        count = min(most, tiles - t0)
-        transform_block(x, gy, (C, K), grid, (t0, count), V, D)
-        _correlate_block(V, D, table, (C, K, count), sums)
-
-
 @njit(cache=True, parallel=True)
 def _correlate_block(V, D, table, sizes, sums):
+    """sums[point, c, k] += Σ_t V[point, t, c] · D[point, t, k] over a block of tiles; a task is a point and some channels."""
     C, K, count = sizes
     parts = (C + CHUNK - 1) // CHUNK
     for task in prange(POINTS * parts):

@@ -24,16 +24,15 @@ from kernels.conv2d.winograd_tiles import (
     patch,
     row_places,
     spread,
-    to_filter,
     to_filter_gradient,
     to_input,
     to_output,
-    transform_block,
+    transform_panel,
+    transformed_blocks,
 )
 from kernels.gemm.micro import lanes
 from kernels.streaming import LINE, finish
 
-FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache
 CHUNK = 96              # channels to a task of the weight gradient
 DEEP = 128              # channels, at the most, whose transformed filters lie in the second cache
 MOST = 96               # tiles to a block, at the most
@@ -50,10 +49,11 @@ def convolve(x, weight, transposed, bias, grid, y):
     V = layout.aligned((parts, POINTS, most * depth), x.dtype)
     scratch = layout.aligned((workers, POINTS * (rows * int(table[:, 1].max()) * wide + 2 * APART)), x.dtype)
     sizes = C, depth, 1 if len(table) % workers == 0 else workers, int(transposed)
+    pixels, results = layout.rows(x), layout.rows(y)
     for t0 in range(0, tiles, most):
         block = t0, min(most, tiles - t0)
-        _transform_images(layout.rows(x), grid, block, (C, depth), V)
-        _convolve_panels(V, packed[0], table, sizes, bias, grid, block, scratch, layout.rows(y))
+        _transform_images(pixels, grid, block, (C, depth), V)
+        _convolve_panels(V, packed[0], table, sizes, bias, grid, block, scratch, results)
 
 
 @njit(cache=True, parallel=True)
@@ -94,7 +94,7 @@ def _convolve_panels(V, packed, table, sizes, bias, grid, block, scratch, y):
             places[1] -= first * wide
             for part in range(V.shape[0]):
                 few = min(depth, C - part * depth)
-                _transform_panel(packed[start * 9 * C:], (C, part * depth, few, vectors, turned), depth * wide + APART, U)
+                transform_panel(packed[start * 9 * C:], (C, part * depth, few, vectors, turned), depth * wide + APART, U)
                 for point in range(POINTS):
                     _add_product(V[part, point], U[point * (depth * wide + APART):], vectors, (few, last - first, part > 0),
                                  places, M[point * step:])
@@ -106,20 +106,6 @@ def _convolve_panels(V, packed, table, sizes, bias, grid, block, scratch, y):
                     results[k] += start * size
                 to_output(points.ctypes.data, results.ctypes.data, vectors, end, y)
         finish()
-
-
-@njit(cache=True)
-def _transform_panel(packed, sizes, step, U):
-    """U[point][channel, filter] = G·g·Gᵀ for some channels of one panel"""
-    C, c0, few, vectors, turned = sizes
-    size, wide = U.itemsize, vectors * VECTOR // U.itemsize
-    source, to = np.empty(9, np.int64), np.empty(POINTS, np.int64)
-    for c in range(few):
-        for t in range(9):
-            tap = 8 - t if turned else t
-            source[t] = packed.ctypes.data + (tap * C + c0 + c) * wide * size
-        spread(U.ctypes.data + c * wide * size, step * size, to)
-        to_filter(source.ctypes.data, to.ctypes.data, vectors, (0, 0, 0, 0), packed)
 
 
 @njit(cache=True)
@@ -136,16 +122,11 @@ def _add_product(V, U, vectors, sizes, places, M):
 
 
 def correlate(x, gy, grid, gw):
-    """gw (K, C·9) from x (N, C, H, W), gy (N, K, OH, OW): all threads transform a block of tiles, and then multiply it."""
-    C, K, tiles, table = x.shape[1], gy.shape[1], len(x) * int(grid[0] * grid[1]), panels(gy.shape[1], x.dtype)
-    most = max(96, min(tiles, FAR // (POINTS * (C + K) * x.itemsize)))
-    most = -(-tiles // -(-tiles // most))
-    V, D = (layout.aligned((POINTS, most * (size + APART) + APART), x.dtype) for size in (C, K))
+    """gw (K, C·9) from x (N, C, H, W), gy (N, K, OH, OW): all threads multiply a block of transformed tiles, then the next."""
+    C, K, table = x.shape[1], gy.shape[1], panels(gy.shape[1], x.dtype)
     wide = int(table[:, 1].max()) * lanes(x.dtype)
     scratch = layout.aligned((get_num_threads(), POINTS * ((CHUNK + 1) * wide + APART)), x.dtype)
-    for t0 in range(0, tiles, most):
-        count = min(most, tiles - t0)
-        transform_block(layout.rows(x), layout.rows(gy), (C, K), grid, (t0, count), V, D)
+    for V, D, t0, count in transformed_blocks(x, gy, grid):
         _correlate_block(V, D, table, (C, K, count, int(t0 > 0)), scratch, gw)
 
 

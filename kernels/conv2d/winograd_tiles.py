@@ -7,6 +7,7 @@ channels. Source: Lavin and Gray 2016, "Fast algorithms for convolutional neural
 import numpy as np
 from numba import njit, prange
 
+from kernels import layout
 from kernels.conv2d.implicit_gemm import _aligned
 from kernels.conv2d.packing import ROWS
 from kernels.gemm.micro import registers, tile_transform
@@ -17,6 +18,8 @@ OUT, IN = 4, 6          # pixels along a side of a tile: results, and what they 
 POINTS = IN * IN
 HIGHEST = max(ROWS.values())     # rows of the highest tile of the micro-kernel
 FEW = 128               # bytes of a pixel so small that transforming it takes less time than waiting for it
+FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache, where the second is too small
+LEAST = 96              # tiles to such a block, at the least
 TASKS = 64              # shares of a block of tiles that may be transformed side by side
 APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
 
@@ -62,7 +65,10 @@ to_filter_gradient = tile_transform(IN, filter_gradient, VECTOR)
 
 @njit(inline="always")
 def patch(matrix, grid, tile, side, before, size, outside, addresses):
-    """The addresses of the side x side pixels that belong to a tile; `outside` for those that are not in the image."""
+    """The addresses of the side x side pixels that belong to a tile; `outside` for those that are not in the image.
+
+    grid: rows and columns of tiles, H and W of x, OH and OW of the results, the padding at the top and the left, …
+    """
     rows, columns = grid[0], grid[1]
     n, i, j = tile // (rows * columns), tile // columns % rows, tile % columns
     pitch, H, W = matrix.shape[1] * matrix.itemsize, size[0], size[1]
@@ -102,6 +108,23 @@ def row_places(first, last, steps, places):
 
 
 @njit(cache=True)
+def transform_panel(packed, sizes, step, U):
+    """U[point][channel, filter] = G·g·Gᵀ for some channels of one panel of packed filters, `step` values from point to point.
+
+    sizes = (channels of the panel, the first to transform, how many, vectors of the panel, 1 to turn the filters round).
+    """
+    C, c0, few, vectors, turned = sizes
+    size, wide = U.itemsize, vectors * VECTOR // U.itemsize
+    source, to = np.empty(9, np.int64), np.empty(POINTS, np.int64)
+    for c in range(few):
+        for t in range(9):
+            tap = 8 - t if turned else t
+            source[t] = packed.ctypes.data + (tap * C + c0 + c) * wide * size
+        spread(U.ctypes.data + c * wide * size, step * size, to)
+        to_filter(source.ctypes.data, to.ctypes.data, vectors, (0, 0, 0, 0), packed)
+
+
+@njit(cache=True)
 def transform_tiles(x, gy, channels, grid, block, V, D):
     """V[point, t] = Bᵀ·d·B of the input tiles, D[point, t] = A·gY·Aᵀ of the gradient's; rows of C and K values, APART apart."""
     C, K = channels
@@ -123,8 +146,21 @@ def transform_tiles(x, gy, channels, grid, block, V, D):
         to_result_gradient(results.ctypes.data, points.ctypes.data, K // width, (0, 0, 0, 0), x)
 
 
+def transformed_blocks(x, gy, grid):
+    """(V, D, first tile, number of tiles) of one block of tiles after the other, see transform_tiles; the next block has the
+    same V and D. x (N, C, H, W), gy (N, K, OH, OW)."""
+    channels, tiles = (x.shape[1], gy.shape[1]), len(x) * int(grid[0] * grid[1])
+    most = max(LEAST, min(tiles, FAR // (POINTS * sum(channels) * x.itemsize)))
+    most = -(-tiles // -(-tiles // most))
+    V, D = (layout.aligned((POINTS, most * (size + APART) + APART), x.dtype) for size in channels)
+    for t0 in range(0, tiles, most):
+        count = min(most, tiles - t0)
+        _transform_block(layout.rows(x), layout.rows(gy), channels, grid, (t0, count), V, D)
+        yield V, D, t0, count
+
+
 @njit(cache=True, parallel=True)
-def transform_block(x, gy, channels, grid, block, V, D):
+def _transform_block(x, gy, channels, grid, block, V, D):
     """transform_tiles on all threads."""
     t0, count = block
     for part in prange(TASKS):

@@ -65,7 +65,7 @@ def _forward(x, size, share, beta, k, far, y, s):
     ahead = distance(x, C)
     for part in prange(PARTS):
         squares, sums, powers = np.zeros(C + size, x.dtype), near(C, x), near(C, x)
-        own = squares[size // 2:]
+        own = squares[size // 2:]                   # zeros on either side: windows are cut there
         for q in range(Q * part // PARTS, Q * (part + 1) // PARTS):
             row = x[q]
             fetch(row.ctypes.data + ahead, C, x)

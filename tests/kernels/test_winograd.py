@@ -51,10 +51,11 @@ def test_threads_change_no_bit(shape, rng, monkeypatch):
 def test_filters_that_the_second_cache_does_not_hold(shape, tiles, rng, monkeypatch):
     """Transformed a panel and some channels at a time; images in blocks of tiles, the weight gradient added up over them."""
     monkeypatch.setattr(winograd_many, "MOST", tiles)
-    monkeypatch.setattr(winograd_many, "FAR", tiles)
-    monkeypatch.setattr(winograd, "FAR", tiles)
+    monkeypatch.setattr(winograd_tiles, "FAR", 0)
+    monkeypatch.setattr(winograd_tiles, "LEAST", tiles)
     monkeypatch.setattr("kernels.dispatch.FEW", 0)
     x, w, b, gy, window = arrays(shape, rng)
+    assert winograd.POINTS * w[..., 0, 0].nbytes > winograd.NEAR
     assert winograd._many(shape[4], shape[1], 12) == (shape[1] == 208)
     exact = both_passes("reference", *(a.astype(np.float64) for a in (x, w, b, gy)), window)
     results = {}
