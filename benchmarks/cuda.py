@@ -151,8 +151,9 @@ def time_layer(layer, chosen, runs, torch=None):
     if torch:
         from benchmarks import torch_layers
         there = [torch.from_numpy(a).cuda() for a in arrays]
-        theirs = (torch_layers.sgd(layer, there, fused=True) if layer["op"] == "sgd" else
-                  torch_layers.LAYERS[layer["op"]](layer, there))
+        with tf32(False):           # gy is what a forward pass gives, and has to be the same here and there
+            theirs = (torch_layers.sgd(layer, there, fused=True) if layer["op"] == "sgd" else
+                      torch_layers.LAYERS[layer["op"]](layer, there))
     rows, size = {}, 0
     for key in shapes.passes(layer["op"]):
         if chosen and key not in chosen:

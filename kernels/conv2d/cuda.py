@@ -25,6 +25,7 @@ the grid. Source: Chetlur et al. 2014, "cuDNN: efficient primitives for deep lea
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +33,8 @@ import numpy as np
 from kernels.conv2d.tables import FAR, backward_phases, forward_taps, padded
 from kernels.device import shim, sums
 from kernels.device.array import DeviceArray
-from kernels.device.launching import at, split
-from kernels.device.shim import cuda, device_function, launch, tile
+from kernels.device.launching import at, first_item, load, over, split, store
+from kernels.device.shim import ITEMS, THREADS, cuda, device_function, kernel, launch, launch_items, tile
 from kernels.gemm.cuda import (
     ALIGN,
     APART,
@@ -80,6 +81,9 @@ class Gather(NamedTuple):
     out_step_w: int
     out_top: int        # the first pixel of a phase
     out_left: int
+    groups: int
+    chunk: int          # of the sum, that one block adds up
+    part: int           # values of the output, from one chunk's to the next's
 
 
 class Correlate(NamedTuple):
@@ -106,12 +110,14 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     (N, C, H, W), K = x.shape, weight.shape[0]
     OH, OW = window.output_size(H, W)
     Cg, Kg, taps = C // groups, K // groups, window.kernel_h * window.kernel_w
-    y = DeviceArray((N, K, OH, OW), x.dtype)
+    chunk, chunks = _cut_sum(Kg, Cg * taps, N * OH * OW, groups)
+    y = DeviceArray((chunks, N, K, OH, OW), x.dtype)
     gather = Gather(Kg, Cg * taps, N * OH * OW, OH, OW, window.stride_h, window.stride_w, H, W, C * H * W, Cg * H * W,
-                    Cg * taps, Kg * Cg * taps, K * OH * OW, OH * OW, OW, 1, 1, 0, 0)
+                    Cg * taps, Kg * Cg * taps, K * OH * OW, OH * OW, OW, 1, 1, 0, 0, groups, chunk, N * K * OH * OW)
     table, _ = on_device(forward_taps, window, Cg, H, W)
-    _gather(weight, x, weight if bias is None else bias, (bias is not None, relu), table, gather, groups, y)
-    return y
+    bias, flags = weight if bias is None else bias, (bias is not None, relu)
+    _gather(weight, x, bias, flags if chunks == 1 else (False, False), table, gather, chunks, y)
+    return _add_chunks(y, bias, flags)
 
 
 def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
@@ -123,18 +129,20 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
 
 
 def _input_gradient(gy, shape, weight, window, groups):
-    """One gather for each phase of the stride; together they write every pixel."""
+    """One gather for each phase of the stride; together they write every pixel. The sum is cut where there is one phase."""
     (N, C, H, W), (K, OH, OW) = shape, gy.shape[1:]
     Cg, Kg, taps = C // groups, K // groups, window.kernel_h * window.kernel_w
-    gx = DeviceArray(shape, gy.dtype)
+    chunk, chunks = _cut_sum(Cg, Kg * taps, N * H * W, groups) if window.stride_h * window.stride_w == 1 else (Kg * taps, 1)
+    gx = DeviceArray((chunks, *shape), gy.dtype)
     for phase, (top, left) in enumerate(np.ndindex(window.stride_h, window.stride_w)):
         I, J = cut(H - top, window.stride_h), cut(W - left, window.stride_w)
         if I > 0 and J > 0:
             table, lines = on_device(backward_phases, window, Cg, Kg, OH, OW, part=phase)
             gather = Gather(Cg, lines, N * I * J, I, J, 1, 1, OH, OW, K * OH * OW, Kg * OH * OW, taps,
-                            Kg * Cg * taps, C * H * W, H * W, W, window.stride_h, window.stride_w, top, left)
-            _gather(weight, gy, weight, (False, False), table, gather, groups, gx)
-    return gx
+                            Kg * Cg * taps, C * H * W, H * W, W, window.stride_h, window.stride_w, top, left, groups, chunk,
+                            N * C * H * W)
+            _gather(weight, gy, weight, (False, False), table, gather, chunks, gx)
+    return _add_chunks(gx, weight, (False, False))
 
 
 def _weight_gradient(gy, x, shape, window, groups):
@@ -152,9 +160,40 @@ def _weight_gradient(gy, x, shape, window, groups):
     return sums.layers(part)
 
 
-def _gather(weight, image, bias, flags, table, gather, groups, out):
+def _cut_sum(M, Q, pixels, groups):
+    """(length of a chunk of the sum, how many): many channels over small images have few tiles and long sums."""
+    return chunks_of(Q, cut(pixels, WIDE) * cut(M, rows_for(M) * SIDE) * groups)
+
+
+def _add_chunks(parts, bias, flags):
+    """(N, K, H, W): the sum over the first axis of parts in order, then what `finish` does; parts itself where it has one."""
+    if parts.shape[0] == 1:
+        return parts.reshape(parts.shape[1:])
+    out = DeviceArray(parts.shape[1:], parts.dtype)
+    launch_items(_add, out.size, parts, parts.shape[0], bias, flags, parts.shape[2], math.prod(parts.shape[3:]), out, out.size)
+    return out
+
+
+@kernel
+def _add(parts, chunks, bias, flags, K, P, out, count):
+    total, some, first = cuda.local.array(ITEMS, out.dtype), cuda.local.array(ITEMS, out.dtype), first_item()
+    for k in range(ITEMS):
+        total[k] = 0
+    for chunk in range(chunks):
+        load(parts, chunk * count + first, (chunk + 1) * count, some)
+        for k in range(ITEMS):
+            total[k] += some[k]
+    for k in range(ITEMS):
+        if flags[0]:
+            total[k] += bias[at(over(min(first + k * THREADS, count - 1), P) % K)]
+        if flags[1] and total[k] < 0:
+            total[k] = 0
+    store(total, first, count, out)
+
+
+def _gather(weight, image, bias, flags, table, gather, chunks, out):
     rows = rows_for(gather.M)
-    grid = cut(gather.pixels, WIDE), cut(gather.M, rows * SIDE), groups
+    grid = cut(gather.pixels, WIDE), cut(gather.M, rows * SIDE), gather.groups * chunks
     launch(gather_kernel(rows, at_once(image.dtype)), grid, SIDE * SIDE, weight, image, bias, flags, table, gather,
            out)
 
@@ -246,18 +285,20 @@ def gather_kernel(rows, blocks):
         total = cuda.local.array((rows, COLUMNS), image.dtype)
         own_a, own_b = cuda.local.array(rows, image.dtype), cuda.local.array(COLUMNS, image.dtype)
         next_a, next_b = cuda.local.array(loads, image.dtype), cuda.local.array(LOADS, image.dtype)
-        m0, p0, g = cuda.blockIdx.y * tall, cuda.blockIdx.x * WIDE, cuda.blockIdx.z
+        m0, p0, g = cuda.blockIdx.y * tall, cuda.blockIdx.x * WIDE, cuda.blockIdx.z % sizes.groups
+        chunk = cuda.blockIdx.z // sizes.groups
         p = p0 + thread() % WIDE                # SIDE² is a multiple of WIDE: the same column of every slice
         n, i, j = pixel_of(p, sizes.I, sizes.J)
         h, w = i * sizes.step_h, j * sizes.step_w
         base = n * sizes.image + g * sizes.image_group + h * sizes.W + w
         if p >= sizes.pixels:
             h = FAR
-        start, Q, q, m = g * sizes.group, short(sizes.Q), thread() % DEPTH, m0 + thread() // DEPTH
+        start, q0, q, m = g * sizes.group, short(chunk * sizes.chunk), thread() % DEPTH, m0 + thread() // DEPTH
+        Q = short(min(sizes.Q, q0 + sizes.chunk))
         clear(total)
-        fetch_weights(weight, start, m, sizes.M, q, Q, sizes.row, table, next_a)
-        fetch_pixels(image, base, h, w, 0, sizes.H, sizes.W, table, next_b)
-        now, q0 = 0, short(0)
+        fetch_weights(weight, start, m, sizes.M, q0 + q, Q, sizes.row, table, next_a)
+        fetch_pixels(image, base, h, w, q0, sizes.H, sizes.W, table, next_b)
+        now = 0
         while q0 < Q:
             put_weights(A, now, tall, next_a)
             put_pixels(B, now, next_b)
@@ -269,7 +310,7 @@ def gather_kernel(rows, blocks):
             multiply_slices(A, B, now, total, own_a, own_b)
             now ^= 1
         finish(total, bias, flags, g * sizes.M + m0, sizes.M - m0)
-        write_pixels(total, out, g * sizes.M, m0, p0, sizes)
+        write_pixels(total, out, chunk * sizes.part, g * sizes.M, m0, p0, sizes)
     return gather_product
 
 
@@ -287,7 +328,7 @@ def finish(total, bias, flags, k0, filters):
 
 
 @device_function
-def write_pixels(total, out, k0, m0, p0, sizes):
+def write_pixels(total, out, part, k0, m0, p0, sizes):
     """This thread's values, from registers to the output's pixels."""
     ty, tx = thread() // SIDE, thread() % SIDE
     n, i, j = short(0), short(0), short(0)
@@ -295,7 +336,7 @@ def write_pixels(total, out, k0, m0, p0, sizes):
         p = p0 + place(c, tx, COLUMNS)
         n, i, j = further(n, i, j, (0, 0, 1), sizes.I, sizes.J) if c % RUN else pixel_of(p, sizes.I, sizes.J)
         if p < sizes.pixels:
-            start = (n * sizes.out_image + (sizes.out_top + i * sizes.out_step_h) * sizes.out_width
+            start = (part + n * sizes.out_image + (sizes.out_top + i * sizes.out_step_h) * sizes.out_width
                      + sizes.out_left + j * sizes.out_step_w)
             for r in range(total.shape[0]):
                 m = m0 + place(r, ty, total.shape[0])

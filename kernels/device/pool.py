@@ -3,6 +3,10 @@
 An allocation on a GPU waits for everything that runs there. A training step asks for the same sizes as the step before, so
 that after the first step every array is one that a dead array gave back. All kernels run on one stream in the order of their
 launch: what is still queued on a block has read it before the next owner writes. `release` returns the free blocks.
+
+The pool keeps hold of the blocks that it lent, too. An array of an autograd graph dies in a cycle, and Python's collector clears
+the weak references to all that such a cycle alone holds before it calls `Storage.__del__`: Numba would have let go of the memory
+of a block that is given back here.
 """
 
 import numpy as np
@@ -16,16 +20,19 @@ class Pool:
     """Blocks by (number of values, dtype). allocate(count, dtype) -> a flat device array; may raise for want of memory."""
 
     def __init__(self, allocate):
-        self.allocate, self.free = allocate, {}
+        self.allocate, self.free, self.lent = allocate, {}, {}
         self.allocations = self.held = 0        # blocks and bytes asked of the driver, and not released
 
     def take(self, count, dtype):
         """A block of `count` values, its content undefined. Raises BackendError where memory is short."""
         blocks = self.free.get((count, dtype))
-        return blocks.pop() if blocks else self._allocate(count, dtype)
+        block = blocks.pop() if blocks else self._allocate(count, dtype)
+        self.lent[id(block)] = block
+        return block
 
     def give(self, block, count, dtype):
         """A block that nobody uses any more."""
+        del self.lent[id(block)]
         self.free.setdefault((count, dtype), []).append(block)
 
     def release(self):

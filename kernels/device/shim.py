@@ -19,6 +19,8 @@ if SIMULATED:
 else:
     from numba import cuda
 
+    from kernels.device.starting import start
+
 THREADS = 8 if SIMULATED else 256       # of a block; a power of two, for the trees of sums
 ITEMS = 2 if SIMULATED else 4           # elements of a thread in kernels that wait for memory and for nothing else
 LIMIT_YZ = 65535                        # blocks of a grid along its second and third axis; along the first 2^31 - 1
@@ -86,8 +88,10 @@ def launch(function, grid, block, *args):
     flat = [_argument(a) for a in args]
     if _tracing:
         _tracing[-1].append((function, flat))
-    else:
+    elif SIMULATED:
         function[grid, block, stream()](*flat)
+    else:
+        start(function, grid, block, stream(), flat)
 
 
 def _argument(value):
