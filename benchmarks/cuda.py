@@ -2,10 +2,11 @@
 
     python -m benchmarks kernels --device cuda      python -m benchmarks peers --device cuda
 
-What is timed runs between two events of its stream, after a kernel that writes more than the second-level cache holds: operands
-come from memory, and the host launches ahead of the device. What a launch costs is measured apart, on a kernel that does
-nothing: time on the device and on the host. The limits are the device's own, measured here: copying a large array, by the
-driver or by our kernel, whichever is faster, and multiply-adds in registers. PyTorch is timed in float32 twice, with TF32 off,
+What is timed runs between two events of its stream, after a kernel that writes more than the second-level cache holds, so that
+operands come from memory, and one that takes longer than the host needs to launch what follows: what is timed are kernels one
+after the other, not the host. What the host needs is in the time of a whole step, and measured apart on a kernel that does
+nothing. The limits are the device's own, measured here: copying a large array, by the driver or by our kernel, whichever is
+faster, and multiply-adds in registers. PyTorch is timed in float32 twice, with TF32 off,
 which is the same arithmetic, and with TF32 on, which is not; every figure names which.
 """
 
@@ -25,21 +26,25 @@ from kernels.device.shim import SIMULATED, THREADS, cuda, kernel, launch
 
 FLUSH = 64 if SIMULATED else 64 << 20           # float32 values: 256 MiB, five times the largest cache there is
 LIMIT = 64 if SIMULATED else 128 << 20          # float32 values of the copy: 512 MiB read, as many written
-CHAINS, ROUNDS = 8, 4 if SIMULATED else 4096    # independent multiply-adds of a thread, and how often it does them
+CHAINS, UNROLLED = 8, 2 if SIMULATED else 16    # independent multiply-adds of a thread; so many of each between two tests
+ROUNDS = 2 if SIMULATED else 256
 BLOCKS = 1 if SIMULATED else 4096
+AHEAD = 1 if SIMULATED else 1024                # blocks of multiply-adds, half a millisecond, while the host launches
 WARM_UP, LEAST_RUNS = 3, 20
 LOSS_TOLERANCE = 1e-3
+CYCLES = 1_000_000          # PyTorch's host is given as long
 
 
 class Clock:
     """Seconds on the device between two events of minicnn's stream, caches flushed."""
 
     def __init__(self):
-        self.flushed = DeviceArray((FLUSH,), np.float32)
+        self.flushed, self.busy = DeviceArray((FLUSH,), np.float32), DeviceArray((AHEAD * THREADS,), np.float32)
 
     def time(self, run, given):
         start, stop = cuda.event(), cuda.event()
         fill(self.flushed, 1)
+        launch(_multiply_adds, AHEAD, THREADS, self.busy, np.float32(1))
         start.record(shim.stream())
         run(given)
         stop.record(shim.stream())
@@ -57,6 +62,7 @@ class TorchClock:
     def time(self, run, given):
         start, stop = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
         self.flushed.fill_(1)
+        self.torch.cuda._sleep(CYCLES)
         start.record()
         run(given)
         stop.record()
@@ -80,7 +86,7 @@ def limits(runs=LEAST_RUNS):
                for time in times_of(clock, lambda: None, lambda _, run=run: run(target, source), runs))
     fma = min(times_of(clock, lambda: None, lambda _: launch(_multiply_adds, BLOCKS, THREADS, out, numbers), runs))
     nothing = times_of(clock, lambda: None, lambda _: launch(_nothing, 1, THREADS, out), runs)
-    return {"copy": 2 * source.nbytes / max(copy, 1e-9), "fma": 2 * CHAINS * ROUNDS * out.size / max(fma, 1e-9),
+    return {"copy": 2 * source.nbytes / max(copy, 1e-9), "fma": 2 * CHAINS * UNROLLED * ROUNDS * out.size / max(fma, 1e-9),
             "launch_device": sorted(nothing)[runs // 2], "launch_host": _host_seconds(out, runs)}
 
 
@@ -107,14 +113,15 @@ def _nothing(out):
 
 @kernel
 def _multiply_adds(out, one):
-    """CHAINS sums that do not wait for one another, each ROUNDS multiply-adds long, in registers."""
+    """CHAINS sums that do not wait for one another, each UNROLLED · ROUNDS multiply-adds long, in registers."""
     total = cuda.local.array(CHAINS, np.float32)
     factor = one * np.float32(cuda.threadIdx.x)
     for c in range(CHAINS):
         total[c] = one
     for _ in range(ROUNDS):
-        for c in range(CHAINS):
-            total[c] = total[c] * factor + one
+        for _ in range(UNROLLED):
+            for c in range(CHAINS):
+                total[c] = total[c] * factor + one
     value = one
     for c in range(CHAINS):
         value += total[c]

@@ -39,10 +39,8 @@ class Room:
     def call(self, function, *args):
         """Run `function` on the pinned or the best rung. Arrays are copied to C order here if they are not in it, unless the
         rung says with ANY_ORDER that it puts them in the order it wants itself."""
-        if not _plain(args):
-            _check_dtypes(f"{self.name}.{function}", args)
-            if device.place(f"{self.name}.{function}", args) == "cuda":
-                return device.call_room(self.name, function, args)
+        if self._is_on_device(function, args):
+            return device.call_room(self.name, function, args)
         name = self.pinned() or self.best(function, *args)
         rung = self.rung(name)
         if not getattr(rung, "ANY_ORDER", False):
@@ -53,13 +51,19 @@ class Room:
 
     def call_as_is(self, function, *args):
         """As call, but without copies into another order: for functions that change their first array in place."""
-        if not _plain(args):
-            _check_dtypes(f"{self.name}.{function}", args)
-            if device.place(f"{self.name}.{function}", args) == "cuda":
-                return device.call_room(self.name, function, args)
+        if self._is_on_device(function, args):
+            return device.call_room(self.name, function, args)
         rung = self.rung(self.pinned() or self.best(function, *args))
         memory.keep_pages()
         return threads.call(getattr(rung, function), *args, alone=args[0].size < FEW)
+
+    def _is_on_device(self, function, args):
+        """Whether the arrays live on a GPU. Raises BackendError where they live apart, DTypeError where dtypes do not go."""
+        kind = _kind(args)
+        if kind is not None:
+            return kind is device.DeviceArray
+        _check_dtypes(f"{self.name}.{function}", args)
+        return device.place(f"{self.name}.{function}", args) == "cuda"
 
     def pinned(self):
         """The rung that `using` has pinned, or None."""
@@ -70,19 +74,19 @@ class Room:
         return importlib.import_module(f"kernels.{self.name}.{name}")
 
 
-def _plain(args):
-    """Whether all floating arrays are NumPy's and of one of the two dtypes: then nothing needs a closer look. Quick."""
-    found = None
+def _kind(args):
+    """NumPy's arrays or the device's, if all floating ones are of that kind and of one of the two dtypes; None where it takes a
+    closer look to tell. Quick."""
+    found, kind = None, np.ndarray
     for a in args:
-        if type(a) is np.ndarray:
+        here = type(a)
+        if here is np.ndarray or here is device.DeviceArray:
             dtype = a.dtype
-            if dtype is not found and dtype.kind not in "iub":
-                if found is not None or (dtype is not FLOAT32 and dtype is not FLOAT64):
-                    return False
-                found = dtype
-        elif isinstance(a, device.DeviceArray):
-            return False
-    return True
+            if found is None and (dtype is FLOAT32 or dtype is FLOAT64):
+                found, kind = dtype, here
+            elif (dtype is not found or here is not kind) and (here is not np.ndarray or dtype.kind not in "iub"):
+                return None
+    return kind
 
 
 def _check_dtypes(what, args):

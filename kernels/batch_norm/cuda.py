@@ -12,9 +12,9 @@ import math
 import numpy as np
 
 from kernels.device.array import DeviceArray
-from kernels.device.launching import at, block_sum, load_images, plane_and_pixel, split, store_images
+from kernels.device.launching import at, block_sum, load_images, plane_and_pixel, short, split, store_images
 from kernels.device.shim import ITEMS, THREADS, cuda, device_function, kernel, launch, launch_flat, launch_planes
-from kernels.device.sums import RUN, cut, further
+from kernels.device.sums import RUN, cut, further, steps_of
 
 
 def statistics(x):
@@ -82,17 +82,19 @@ def _moments(x, sizes, chunk, chunks, partial):
     N, C, P = sizes
     c, k = split(cuda.blockIdx.x, chunks)
     start, stop = k * chunk + cuda.threadIdx.x, min(N * P, (k + 1) * chunk)
-    (n, p), step = split(start, P), split(THREADS, P)
-    shift = x[at(c * P)]
-    total, square = 0.0, 0.0
+    (n, p), steps = split(start, P), steps_of(C, P)
+    place, p, P, origin = short((n * C + c) * P + p), short(p), short(P), short(c * P)
+    shift = x[at(origin)]
+    total, square, own = 0.0, 0.0, cuda.local.array(RUN, x.dtype)
     for first in range(start, stop, RUN * THREADS):
         some, squares = x.dtype.type(0), x.dtype.type(0)
+        for r in range(RUN):                # all are asked for before the first is needed; beyond the end d is 0
+            own[r] = x[at(place if first + r * THREADS < stop else origin)]
+            place, p = further(place, p, steps, P)
         for r in range(RUN):
-            if first + r * THREADS < stop:
-                d = x[at((n * C + c) * P + p)] - shift
-                some += d
-                squares += d * d
-            n, p = further(n, p, step, P)
+            d = own[r] - shift
+            some += d
+            squares += d * d
         total += np.float64(some)
         square += np.float64(squares)
     total = block_sum(shared, total)
@@ -130,12 +132,12 @@ def _normalize(x, terms, eps, add, flags, y, sizes):
     N, C, P = sizes
     c, p = plane_and_pixel(P)
     if c < C and p < P:
-        mean, var, weight, bias = terms
-        place, n, factor = c * P + p, cuda.blockIdx.y * ITEMS, _factor(var[c], weight[c], eps)
+        place, n, (mean, var, weight, bias) = c * P + p, cuda.blockIdx.y * ITEMS, terms
         own, shortcut = cuda.local.array(ITEMS, x.dtype), cuda.local.array(ITEMS, x.dtype)
-        load_images(x, place, n, N, C * P, own)
+        load_images(x, place, n, N, C * P, own)             # first: the root below need not wait for them, nor they for it
         if flags[0]:
             load_images(add, place, n, N, C * P, shortcut)
+        factor = _factor(var[c], weight[c], eps)
         for k in range(ITEMS):
             value = _affine(own[k], mean[c], factor, bias[c])
             if flags[0]:
@@ -165,19 +167,23 @@ def _products(gy, x, terms, eps, behind_relu, sizes, cuts, partial):
     chunk, chunks = cuts
     c, k = split(cuda.blockIdx.x, chunks)
     start, stop = k * chunk + cuda.threadIdx.x, min(N * P, (k + 1) * chunk)
-    (n, p), step = split(start, P), split(THREADS, P)
+    (n, p), steps = split(start, P), steps_of(C, P)
+    place, p, P, origin = short((n * C + c) * P + p), short(p), short(P), short(c * P)
     mean, bias, factor = terms[0][c], terms[3][c], _factor(terms[1][c], terms[2][c], eps)
-    total, product = 0.0, 0.0
+    total, product, zero = 0.0, 0.0, x.dtype.type(0)
+    own, values = cuda.local.array(RUN, gy.dtype), cuda.local.array(RUN, x.dtype)
     for first in range(start, stop, RUN * THREADS):
-        some, products = x.dtype.type(0), x.dtype.type(0)
+        some, products = zero, zero
+        for r in range(RUN):                # all are asked for before the first is needed
+            inside = first + r * THREADS < stop
+            here = at(place if inside else origin)
+            g, values[r] = gy[here], x[here]
+            own[r] = g if inside else zero
+            place, p = further(place, p, steps, P)
         for r in range(RUN):
-            if first + r * THREADS < stop:
-                place = at((n * C + c) * P + p)
-                g, value = gy[place], x[place]
-                if not (behind_relu and _affine(value, mean, factor, bias) <= 0):
-                    some += g
-                    products += g * (value - mean)
-            n, p = further(n, p, step, P)
+            g = zero if behind_relu and _affine(values[r], mean, factor, bias) <= 0 else own[r]
+            some += g
+            products += g * (values[r] - mean)
         total += np.float64(some)
         product += np.float64(products)
     total = block_sum(shared, total)
@@ -204,11 +210,11 @@ def _input_gradient(gy, x, terms, eps, flags, sums, gx, sizes):
     N, C, P = sizes
     c, p = plane_and_pixel(P)
     if c < C and p < P:
-        mean, bias, factor = terms[0][c], terms[3][c], _factor(terms[1][c], terms[2][c], eps)
         place, n, zero = c * P + p, cuda.blockIdx.y * ITEMS, x.dtype.type(0)
         own, values = cuda.local.array(ITEMS, gy.dtype), cuda.local.array(ITEMS, x.dtype)
         load_images(gy, place, n, N, C * P, own)
         load_images(x, place, n, N, C * P, values)
+        mean, bias, factor = terms[0][c], terms[3][c], _factor(terms[1][c], terms[2][c], eps)
         count = x.dtype.type(N * P)
         average, slope = sums[1][c] / count, sums[0][c] / count / math.sqrt(terms[1][c] + eps)
         for k in range(ITEMS):

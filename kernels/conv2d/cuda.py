@@ -33,7 +33,7 @@ import numpy as np
 from kernels.conv2d.tables import FAR, backward_phases, forward_taps, padded
 from kernels.device import shim, sums
 from kernels.device.array import DeviceArray
-from kernels.device.launching import at, first_item, load, over, split, store
+from kernels.device.launching import at, first_item, load, over, short, split, store, wide
 from kernels.device.shim import ITEMS, THREADS, cuda, device_function, kernel, launch, launch_items, tile
 from kernels.gemm.cuda import (
     ALIGN,
@@ -53,9 +53,11 @@ from kernels.gemm.cuda import (
     multiply_slices,
     place,
     rows_for,
-    short,
     thread,
+    write,
 )
+
+NOWHERE = np.uint32(2 ** 32 - 1)     # of a pixel behind the last
 
 
 class Gather(NamedTuple):
@@ -129,18 +131,20 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
 
 
 def _input_gradient(gy, shape, weight, window, groups):
-    """One gather for each phase of the stride; together they write every pixel. The sum is cut where there is one phase."""
+    """One gather for each phase of the stride; together they write every pixel, in every chunk of the sum."""
     (N, C, H, W), (K, OH, OW) = shape, gy.shape[1:]
     Cg, Kg, taps = C // groups, K // groups, window.kernel_h * window.kernel_w
-    chunk, chunks = _cut_sum(Cg, Kg * taps, N * H * W, groups) if window.stride_h * window.stride_w == 1 else (Kg * taps, 1)
+    tables = [on_device(backward_phases, window, Cg, Kg, OH, OW, part=phase)
+              for phase in range(window.stride_h * window.stride_w)]
+    most, pixels = max(lines for _, lines in tables), N * cut(H, window.stride_h) * cut(W, window.stride_w)
+    _, chunks = _cut_sum(Cg, most, pixels, groups)
     gx = DeviceArray((chunks, *shape), gy.dtype)
-    for phase, (top, left) in enumerate(np.ndindex(window.stride_h, window.stride_w)):
+    for (table, lines), (top, left) in zip(tables, np.ndindex(window.stride_h, window.stride_w)):
         I, J = cut(H - top, window.stride_h), cut(W - left, window.stride_w)
         if I > 0 and J > 0:
-            table, lines = on_device(backward_phases, window, Cg, Kg, OH, OW, part=phase)
             gather = Gather(Cg, lines, N * I * J, I, J, 1, 1, OH, OW, K * OH * OW, Kg * OH * OW, taps,
-                            Kg * Cg * taps, C * H * W, H * W, W, window.stride_h, window.stride_w, top, left, groups, chunk,
-                            N * C * H * W)
+                            Kg * Cg * taps, C * H * W, H * W, W, window.stride_h, window.stride_w, top, left, groups,
+                            cut(cut(max(lines, 1), chunks), DEPTH) * DEPTH, N * C * H * W)
             _gather(weight, gy, weight, (False, False), table, gather, chunks, gx)
     return _add_chunks(gx, weight, (False, False))
 
@@ -210,6 +214,12 @@ def _on_device(make, geometry, part, _tracing):
 
 
 @device_function
+def slices(Q):
+    """How many cover a sum of Q."""
+    return over(Q + DEPTH - 1, DEPTH)
+
+
+@device_function
 def pixel_of(p, I, J):
     """(n, i, j) of output pixel p of all images"""
     rest, j = split(p, J)
@@ -230,15 +240,9 @@ def further(n, i, j, step, I, J):
 
 
 @device_function
-def line(i):
-    """An index of the table that cannot be negative: in 64 bits, so that neighbours differ by a constant in the address."""
-    return np.uint64(i)
-
-
-@device_function
 def fetch_weights(weight, start, m, M, q, Q, row, table, into):
     """weight[m, q], each thread every APART-th filter of a slice from m on: those that follow one another take the next q."""
-    column = table[line(q * 4 + 3)]
+    column = table[wide(q * 4 + 3)]
     for l in range(into.shape[0]):
         into[l] = 0
         if is_inside(q, Q) & is_inside(m + l * APART, M):
@@ -259,7 +263,7 @@ def fetch_pixels(image, base, h, w, q0, H, W, table, into):
     """columns[q, p] of this thread's p, whose window starts at (h, w) of the image: 0 in the padding."""
     for l in range(into.shape[0]):
         q = q0 + thread() // WIDE + l * (SIDE * SIDE // WIDE)
-        offset, r, s = table[line(q * 4)], h + table[line(q * 4 + 1)], w + table[line(q * 4 + 2)]
+        offset, r, s = table[wide(q * 4)], h + table[wide(q * 4 + 1)], w + table[wide(q * 4 + 2)]
         into[l] = 0
         if is_inside(r, H) & is_inside(s, W):
             into[l] = image[at(base + offset)]
@@ -293,7 +297,8 @@ def gather_kernel(rows, blocks):
         base = n * sizes.image + g * sizes.image_group + h * sizes.W + w
         if p >= sizes.pixels:
             h = FAR
-        start, q0, q, m = g * sizes.group, short(chunk * sizes.chunk), thread() % DEPTH, m0 + thread() // DEPTH
+        start, q, m = g * sizes.group, thread() % DEPTH, m0 + thread() // DEPTH
+        q0 = short(min(chunk * sizes.chunk, slices(sizes.Q) * DEPTH))       # a short phase may have fewer chunks
         Q = short(min(sizes.Q, q0 + sizes.chunk))
         clear(total)
         fetch_weights(weight, start, m, sizes.M, q0 + q, Q, sizes.row, table, next_a)
@@ -318,30 +323,37 @@ def gather_kernel(rows, blocks):
 def finish(total, bias, flags, k0, filters):
     """The bias, and the ReLU, while the values are in registers."""
     ty = thread() // SIDE
-    for r in range(total.shape[0]):
-        m = place(r, ty, total.shape[0])
-        for c in range(COLUMNS):
-            if flags[0] and m < filters:
-                total[r, c] += bias[at(k0 + m)]
-            if flags[1] and total[r, c] < 0:
-                total[r, c] = 0
+    if flags[0]:
+        for r in range(total.shape[0]):
+            m = place(r, ty, total.shape[0])
+            value = bias[at(k0 + m)] if m < filters else bias.dtype.type(0)
+            for c in range(COLUMNS):
+                total[r, c] += value
+    if flags[1]:
+        for r in range(total.shape[0]):
+            for c in range(COLUMNS):
+                total[r, c] = 0 if total[r, c] < 0 else total[r, c]
 
 
 @device_function
 def write_pixels(total, out, part, k0, m0, p0, sizes):
     """This thread's values, from registers to the output's pixels."""
-    ty, tx = thread() // SIDE, thread() % SIDE
+    ty, tx, p0 = thread() // SIDE, thread() % SIDE, short(p0)
+    first = part + (k0 + m0) * sizes.out_plane + sizes.out_top * sizes.out_width + sizes.out_left
+    image, line, step = short(sizes.out_image), short(sizes.out_step_h * sizes.out_width), short(sizes.out_step_w)
+    places = cuda.local.array(COLUMNS, np.uint32)           # of this thread's pixels, in the first plane
     n, i, j = short(0), short(0), short(0)
     for c in range(COLUMNS):
-        p = p0 + place(c, tx, COLUMNS)
+        p = short(p0 + place(c, tx, COLUMNS))
         n, i, j = further(n, i, j, (0, 0, 1), sizes.I, sizes.J) if c % RUN else pixel_of(p, sizes.I, sizes.J)
-        if p < sizes.pixels:
-            start = (part + n * sizes.out_image + (sizes.out_top + i * sizes.out_step_h) * sizes.out_width
-                     + sizes.out_left + j * sizes.out_step_w)
-            for r in range(total.shape[0]):
-                m = m0 + place(r, ty, total.shape[0])
-                if m < sizes.M:
-                    out[at(start + (k0 + m) * sizes.out_plane)] = total[r, c]
+        places[c] = at(n * image + i * line + j * step if is_inside(p, sizes.pixels) else NOWHERE)
+    for r in range(total.shape[0]):
+        m = short(place(r, ty, total.shape[0]))
+        if is_inside(m0 + m, sizes.M):
+            row = wide(first) + wide(at(m)) * wide(at(sizes.out_plane))
+            for c in range(COLUMNS):
+                if places[c] != NOWHERE:
+                    out[row + wide(places[c])] = total[r, c]
 
 
 @functools.cache
@@ -377,7 +389,7 @@ def correlate_kernel(rows, blocks):
                 fetch_both(gy, image, m0, g, p0 + thread() % DEPTH < p1, n, i, j, sizes, taps, next_a, next_b)
             multiply_slices(A, B, now, total, own_a, own_b)
             now ^= 1
-        write_weights(total, out, cuda.blockIdx.z * sizes.M * sizes.Q, m0, q0, sizes.M, sizes.Q)
+        write(total, out, cuda.blockIdx.z * sizes.M * sizes.Q, m0, q0, sizes.M, sizes.Q)
     return correlation
 
 
@@ -414,14 +426,3 @@ def put_columns(X, now, values):
     """What fetch_both read of the image, to shared memory."""
     for l in range(LOADS):
         X[now & 1, thread() % DEPTH, thread() // DEPTH + l * APART] = values[l]
-
-
-@device_function
-def write_weights(total, out, start, m0, q0, M, Q):
-    """This thread's values, from registers to the chunk's gradient."""
-    ty, tx = thread() // SIDE, thread() % SIDE
-    for r in range(total.shape[0]):
-        for c in range(COLUMNS):
-            m, q = m0 + place(r, ty, total.shape[0]), q0 + place(c, tx, COLUMNS)
-            if m < M and q < Q:
-                out[at(start + m * Q + q)] = total[r, c]

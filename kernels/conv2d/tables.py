@@ -10,8 +10,8 @@ FAR = -2 ** 30      # a row that is outside of every image
 
 
 def padded(table, lines):
-    """The table with lines behind it that see no pixel, up to a multiple of `lines` and at least that many."""
-    more = -len(table) % lines if len(table) else lines
+    """The table with lines behind it that see no pixel: up to a multiple of `lines`, and so many once more."""
+    more = -len(table) % lines + lines
     return np.concatenate([table, np.tile(np.array([[0, FAR, 0, 0]], np.int32), (more, 1))])
 
 

@@ -35,7 +35,7 @@ class DeviceArray(NDArrayOperatorsMixin):
     flags = Flags(c_contiguous=True, writeable=True)
 
     def __init__(self, shape, dtype, storage=None):
-        self.shape, self.dtype = tuple(int(side) for side in shape), np.dtype(dtype)
+        self.shape, self.dtype = tuple(map(int, shape)), np.dtype(dtype)
         self.storage = storage or pool.new_storage(math.prod(self.shape), self.dtype)
 
     @classmethod

@@ -18,6 +18,19 @@ def at(i):
 
 
 @device_function
+def short(i):
+    """A number below 2^31 in one register; of 64 bits it takes two."""
+    return np.int32(i)
+
+
+@device_function
+def wide(i):
+    """An index that the compiler knows not to be negative, of 64 bits: sums of such need no more than an addition each, where
+    32 bits that are a part of 64 have to be masked first."""
+    return np.uint64(i)
+
+
+@device_function
 def first_item():
     """The first of this thread's ITEMS elements. The others follow THREADS apart, so that neighbours read neighbours."""
     return cuda.blockIdx.x * (THREADS * ITEMS) + cuda.threadIdx.x

@@ -4,9 +4,9 @@ An allocation on a GPU waits for everything that runs there. A training step ask
 that after the first step every array is one that a dead array gave back. All kernels run on one stream in the order of their
 launch: what is still queued on a block has read it before the next owner writes. `release` returns the free blocks.
 
-The pool keeps hold of the blocks that it lent, too. An array of an autograd graph dies in a cycle, and Python's collector clears
-the weak references to all that such a cycle alone holds before it calls `Storage.__del__`: Numba would have let go of the memory
-of a block that is given back here.
+The pool keeps hold of the blocks that it lent, too. An array of an autograd graph dies in a cycle, and Python's collector
+clears the weak references to all that such a cycle alone holds before it calls `Storage.__del__`: Numba would have let go of
+the memory of a block that is given back here.
 """
 
 import numpy as np

@@ -9,17 +9,29 @@ import os
 
 os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")     # small arrays are no mistake
 
+import numpy as np
 from numba import config
 
 from kernels.errors import BackendError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 if SIMULATED:
-    from kernels.device.simulated import cuda
+    from kernels.device.simulated import address as simulated_address
+    from kernels.device.simulated import cuda, pointer
 else:
     from numba import cuda
+    from numba.cuda.extending import intrinsic
+    from numba.cuda.types import CPointer
 
     from kernels.device.starting import start
+
+    @intrinsic
+    def pointer(_, place, like):
+        """In a kernel: what lies at an address, of the dtype of the array `like`."""
+        def address(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+        return CPointer(like.dtype)(place, like), address
+
 
 THREADS = 8 if SIMULATED else 256       # of a block; a power of two, for the trees of sums
 ITEMS = 2 if SIMULATED else 4           # elements of a thread in kernels that wait for memory and for nothing else
@@ -28,6 +40,12 @@ kernel = cuda.jit if SIMULATED else cuda.jit(cache=True, launch_bounds=THREADS)
 # Into the kernel itself: no call, and one compilation. The simulator calls it as the Python function that it is.
 device_function = (lambda function: function) if SIMULATED else cuda.jit(device=True, inline="always")
 
+
+def address(block):
+    """Where a flat block lies, for a table from which kernels take `pointer`s."""
+    if isinstance(block, np.ndarray):                   # while kernels are only traced
+        return block.ctypes.data
+    return simulated_address(block) if SIMULATED else block.device_ctypes_pointer.value
 
 
 def tile(blocks):
@@ -85,17 +103,20 @@ def launch(function, grid, block, *args):
         name = getattr(function, "py_func", function).__name__.strip("_")
         raise BackendError(f"{name}: the arrays need a grid of {' x '.join(map(str, grid))} blocks, "
                            f"a GPU takes {LIMIT_YZ} along the last two axes; use a smaller batch, or fewer channels or groups")
-    flat = [_argument(a) for a in args]
     if _tracing:
-        _tracing[-1].append((function, flat))
+        _tracing[-1].append((function, _flatten(args)))
     elif SIMULATED:
-        function[grid, block, stream()](*flat)
+        function[grid, block, stream()](*_flatten(args))
     else:
-        start(function, grid, block, stream(), flat)
+        start(function, grid, block, stream(), args, _flatten)
+
+
+def _flatten(args):
+    """What Numba takes for arguments: device arrays as flat blocks, also those within a plain tuple."""
+    return [_argument(a) for a in args]
 
 
 def _argument(value):
-    """What Numba takes for an argument: device arrays as flat blocks, also those within a plain tuple."""
     if type(value) is tuple:
         return tuple(_argument(v) for v in value)
     return value.storage.block if hasattr(value, "storage") else value

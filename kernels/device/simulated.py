@@ -5,6 +5,7 @@ As it comes, it allots a block's shared array at the first call, and two threads
 one object that asks which kernel is running, and shared arrays are allotted under a lock.
 """
 
+import ctypes
 import sys
 import threading
 
@@ -36,6 +37,17 @@ class _Cuda:
         if kernel is None:
             return getattr(simulator, name)
         return _Shared(kernel.shared._allocations) if name == "shared" else getattr(kernel, name)
+
+
+def address(block):
+    """Where a block lies."""
+    return block._ary.ctypes.data
+
+
+def pointer(place, like):
+    """What lies at an address, of the dtype of `like`; as in C, nobody knows how much."""
+    number = ctypes.POINTER(np.ctypeslib.as_ctypes_type(like.dtype))
+    return np.ctypeslib.as_array(ctypes.cast(int(place), number), shape=(2 ** 31,))
 
 
 _lock = threading.Lock()

@@ -17,38 +17,55 @@ from cuda.core import launch as start_kernel
 NUMBERS = {int: int, bool: bool, float: ctypes.c_double, np.float32: ctypes.c_float, np.float64: ctypes.c_double,
            np.int64: ctypes.c_int64, np.int32: ctypes.c_int32, np.uint64: ctypes.c_uint64}
 
-_compiled = {}      # (kernel, kinds of its arguments): what the driver starts
+_compiled = {}      # (kernel, the kinds of its arguments): what the driver starts
 
 
-def start(function, grid, block, stream, args):
-    """function[grid, block, stream](*args) of flat blocks of the device, numbers, and tuples of these."""
-    kinds, values = [], []
-    if not all([_sort(arg, kinds, values) for arg in args]):
-        function[grid, block, stream](*args)
+def start(function, grid, block, stream, args, flatten):
+    """function[grid, block, stream](*args) of DeviceArrays, numbers, and tuples of these. flatten: args -> what Numba takes."""
+    kinds, values = [function], []
+    if not all(_sort(arg, kinds, values) for arg in args):
+        function[grid, block, stream](*flatten(args))
         return
-    key = function, tuple(kinds)
-    if key not in _compiled:
-        _compiled[key] = function._compile_for_args(*args)._codelibrary.get_cufunc().kernel
+    key = tuple(kinds)
+    kernel = _compiled.get(key)
+    if kernel is None:
+        compiled = function._compile_for_args(*flatten(args))
+        kernel = _compiled[key] = compiled._codelibrary.get_cufunc().kernel
     config, stream = _configured(function, grid, block, stream)
-    start_kernel(stream, config, _compiled[key], *values)
+    start_kernel(stream, config, kernel, *values)
 
 
 def _sort(arg, kinds, values):
     """Append what `arg` is to `kinds` and what the driver gets of it to `values`; whether that is known here."""
-    number = NUMBERS.get(type(arg))
+    kind = type(arg)
+    number = NUMBERS.get(kind)
     if number is not None:
-        kinds.append(type(arg))
+        kinds.append(kind)
         values.append(number(arg))
         return True
-    if isinstance(arg, tuple):
-        kinds.append((type(arg), len(arg)))
-        return all([_sort(part, kinds, values) for part in arg])
-    if getattr(arg, "ndim", 0) != 1 or not hasattr(arg, "device_ctypes_pointer"):
+    storage = getattr(arg, "storage", None)
+    if storage is not None:
+        kinds.append(storage.dtype)
+        values += _array(storage.block)
+        return True
+    if not isinstance(arg, tuple):
         return False
-    size, itemsize = arg.size, arg.dtype.itemsize
-    kinds.append(arg.dtype)
-    values += (0, 0, size, itemsize, arg.device_ctypes_pointer.value, size, itemsize)   # no owner, …, shape, strides
-    return True
+    if hasattr(kind, "_fields"):            # a kernel's sizes: whole numbers all
+        kinds.append(kind)
+        values += arg
+        return True
+    kinds.append(len(arg))
+    return all(_sort(part, kinds, values) for part in arg)
+
+
+def _array(block):
+    """A flat array as a kernel gets it: no owner, the number of its values, their bytes, the address, its side and its step."""
+    try:
+        return block.passed
+    except AttributeError:
+        size, itemsize = block.size, block.dtype.itemsize
+        block.passed = 0, 0, size, itemsize, block.device_ctypes_pointer.value, size, itemsize
+        return block.passed
 
 
 @functools.lru_cache(maxsize=4096)

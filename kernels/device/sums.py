@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from kernels.device.array import DeviceArray
-from kernels.device.launching import at, block_sum, split
+from kernels.device.launching import at, block_sum, short, split
 from kernels.device.shim import THREADS, cuda, device_function, kernel, launch, launch_flat
 
 CHUNK = 16 * THREADS        # values that one block adds up: 16 a thread
@@ -52,11 +52,18 @@ def cut(length, results):
 
 
 @device_function
-def further(a, b, step, B):
-    """split(i + THREADS, B) from (a, b) = split(i, B) and step = split(THREADS, B): a carry, where a division takes longer."""
-    b += step[1]
+def steps_of(R, B):
+    """What `further` needs: how far b, the place, and the place at a carry move."""
+    a, b = split(THREADS, B)
+    return short(b), short(a * R * B + b), short((R - 1) * B)
+
+
+@device_function
+def further(place, b, steps, B):
+    """(place, b) of the value THREADS on in the sum, place = (a·R + r)·B + b: a carry, where a division takes longer."""
+    place, b = short(place + steps[1]), short(b + steps[0])
     carry = b >= B
-    return a + step[0] + carry, b - B if carry else b
+    return short(place + steps[2]) if carry else place, short(b - B) if carry else b
 
 
 @kernel
@@ -65,14 +72,18 @@ def _chunks(x, length, R, B, chunk, chunks, partial):
     shared = cuda.shared.array(THREADS, np.float64)
     r, c = split(cuda.blockIdx.x, chunks)
     start, stop = c * chunk + cuda.threadIdx.x, min(length, (c + 1) * chunk)
-    (a, b), step = split(start, B), split(THREADS, B)
-    total = 0.0
+    (a, b), steps = split(start, B), steps_of(R, B)
+    place, b, B = short((a * R + r) * B + b), short(b), short(B)
+    total, own = 0.0, cuda.local.array(RUN, x.dtype)
     for first in range(start, stop, RUN * THREADS):
         some = x.dtype.type(0)
+        for k in range(RUN):                # all are asked for before the first is needed
+            inside = first + k * THREADS < stop
+            value = x[at(place if inside else 0)]
+            own[k] = value if inside else x.dtype.type(0)
+            place, b = further(place, b, steps, B)
         for k in range(RUN):
-            if first + k * THREADS < stop:
-                some += x[at((a * R + r) * B + b)]
-            a, b = further(a, b, step, B)
+            some += own[k]
         total += np.float64(some)
     total = block_sum(shared, total)
     if cuda.threadIdx.x == 0:

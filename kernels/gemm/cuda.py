@@ -25,7 +25,7 @@ import numpy as np
 
 from kernels.device import sums
 from kernels.device.array import DeviceArray, same_dtype
-from kernels.device.launching import at
+from kernels.device.launching import at, short, wide
 from kernels.device.shim import SIMULATED, cuda, device_function, launch, tile
 from kernels.errors import BackendError
 
@@ -103,12 +103,6 @@ def thread():
     """The number of this thread in its block. The mask changes nothing, but tells the compiler that it is not negative:
     Numba's indices may count from the end, and the test for that would stand at every access."""
     return cuda.threadIdx.x & (SIDE * SIDE - 1)
-
-
-@device_function
-def short(i):
-    """A number below 2^31 in one register; of 64 bits it takes two."""
-    return np.int32(i)
 
 
 @device_function
@@ -229,7 +223,8 @@ def write(total, out, start, m0, n0, M, N):
     """This thread's values, from registers to out[start + m·N + n]."""
     ty, tx = thread() // SIDE, thread() % SIDE
     for i in range(total.shape[0]):
+        m = short(m0 + place(i, ty, total.shape[0]))
+        row = wide(start + m * N + n0 + place(0, tx, COLUMNS))
         for j in range(COLUMNS):
-            m, n = m0 + place(i, ty, total.shape[0]), n0 + place(j, tx, COLUMNS)
-            if m < M and n < N:
-                out[at(start + m * N + n)] = total[i, j]
+            if is_inside(m, M) & is_inside(n0 + place(j, tx, COLUMNS), N):
+                out[row + wide(place(j, 0, COLUMNS))] = total[i, j]

@@ -1,4 +1,5 @@
-"""Pooling on a GPU: one thread an output value forward, one thread an input pixel backward.
+"""Pooling on a GPU: one thread an output value forward, one thread an input pixel backward (max pooling: of ITEMS images, which
+have the same windows).
 
 On the CPU a thread owns a whole plane, so that overlapping windows may add to a pixel one after the other. Here every pixel has
 its own thread, which gathers from the windows that cover it: nothing is added by two threads, nothing is set to 0 first, and
@@ -8,8 +9,8 @@ the order of each sum is fixed.
 import numpy as np
 
 from kernels.device.array import DeviceArray
-from kernels.device.launching import at, over, plane_and_pixel, split
-from kernels.device.shim import SIMULATED, cuda, device_function, kernel, launch_flat, launch_planes
+from kernels.device.launching import at, load_images, over, plane_and_pixel, split, store_images
+from kernels.device.shim import ITEMS, SIMULATED, cuda, device_function, kernel, launch_flat, launch_planes
 
 SMALL = 12 if SIMULATED else 256        # pixels of a plane that one thread adds up, from lines that stay in the cache
 
@@ -18,14 +19,16 @@ def max_forward(x, window):
     """See the room."""
     shape = (*x.shape[:2], *window.output_size(*x.shape[2:]))
     y, argmax = DeviceArray(shape, x.dtype), DeviceArray(shape, np.int32)
-    launch_planes(_max_forward, *_planes(y), x, window, y, argmax, _sizes(x.shape, shape))
+    N, C, H, W = x.shape
+    launch_planes(_max_forward, C, shape[2] * shape[3], x, window, y, argmax, (N, C, H, W, *shape[2:]), images=N)
     return y, argmax
 
 
 def max_backward(gy, argmax, window, height, width):
     """See the room."""
     gx = DeviceArray((*gy.shape[:2], height, width), gy.dtype)
-    launch_planes(_max_backward, *_planes(gx), gy, argmax, window, gx, _sizes(gx.shape, gy.shape))
+    N, C, OH, OW = gy.shape
+    launch_planes(_max_backward, C, height * width, gy, argmax, window, gx, (N, C, height, width, OH, OW), images=N)
     return gx
 
 
@@ -120,40 +123,51 @@ def _count(i, j, window, H, W, pixels, include_pad):
 
 @kernel
 def _max_forward(x, window, y, argmax, sizes):
-    planes, H, W, OH, OW = sizes
-    inside, plane, i, j = _position(planes, OW, OH)
+    N, C, H, W, OH, OW = sizes
+    inside, c, i, j = _position(C, OW, OH)
     if inside:
         h0, h1 = _clip(i, window.stride_h, window.top, window.dilation_h, window.kernel_h, H)
         w0, w1 = _clip(j, window.stride_w, window.left, window.dilation_w, window.kernel_w, W)
-        start, h = plane * H * W, h0
-        best, where = x[at(start + h0 * W + w0)], h0 * W + w0
+        own, best, where = (cuda.local.array(ITEMS, x.dtype), cuda.local.array(ITEMS, x.dtype),
+                            cuda.local.array(ITEMS, np.int32))
+        n, h = cuda.blockIdx.y * ITEMS, h0
+        load_images(x, (c * H + h0) * W + w0, n, N, C * H * W, best)
+        for k in range(ITEMS):
+            where[k] = h0 * W + w0
         while h < h1:                   # range() with a step would divide to count them
             w = w0
             while w < w1:
-                value = x[at(start + h * W + w)]
-                if value > best or (value != value and best == best):       # the first NaN wins and stays
-                    best, where = value, h * W + w
+                load_images(x, (c * H + h) * W + w, n, N, C * H * W, own)
+                for k in range(ITEMS):
+                    if own[k] > best[k] or (own[k] != own[k] and best[k] == best[k]):       # the first NaN wins and stays
+                        best[k], where[k] = own[k], h * W + w
                 w += window.dilation_w
             h += window.dilation_h
-        place = at(plane * OH * OW + i * OW + j)
-        y[place] = best
-        argmax[place] = where
+        place = (c * OH + i) * OW + j
+        store_images(best, place, n, N, C * OH * OW, y)
+        store_images(where, place, n, N, C * OH * OW, argmax)
 
 
 @kernel
 def _max_backward(gy, argmax, window, gx, sizes):
-    planes, H, W, OH, OW = sizes
-    inside, plane, h, w = _position(planes, W, H)
+    N, C, H, W, OH, OW = sizes
+    inside, c, h, w = _position(C, W, H)
     if inside:
         i0, i1 = _seen_by(h, window.stride_h, window.top, window.dilation_h * (window.kernel_h - 1) + 1, OH)
         j0, j1 = _seen_by(w, window.stride_w, window.left, window.dilation_w * (window.kernel_w - 1) + 1, OW)
-        total = gy.dtype.type(0)
+        total, own, where = (cuda.local.array(ITEMS, gy.dtype), cuda.local.array(ITEMS, gy.dtype),
+                             cuda.local.array(ITEMS, np.int32))
+        n = cuda.blockIdx.y * ITEMS
+        for k in range(ITEMS):
+            total[k] = 0
         for i in range(i0, i1):
             for j in range(j0, j1):
-                place = at(plane * OH * OW + i * OW + j)
-                if argmax[place] == h * W + w:
-                    total += gy[place]
-        gx[at(plane * H * W + h * W + w)] = total
+                load_images(argmax, (c * OH + i) * OW + j, n, N, C * OH * OW, where)
+                load_images(gy, (c * OH + i) * OW + j, n, N, C * OH * OW, own)
+                for k in range(ITEMS):
+                    if where[k] == h * W + w:
+                        total[k] += own[k]
+        store_images(total, (c * H + h) * W + w, n, N, C * H * W, gx)
 
 
 @kernel

@@ -7,7 +7,7 @@ The only kernel that changes what it is given: w and v. Source: Sutskever et al.
 
 import numpy as np
 
-from kernels import memory, threads
+from kernels import device, memory, threads
 from kernels.dispatch import FEW, Room, expect_shape
 
 room = Room("sgd", ["reference", "cpu"])
@@ -29,7 +29,10 @@ def step_all(weights, gradients, velocities, lr, momentum=0.0, weight_decay=0.0,
     Arrays in C order and of one dtype are moved in one parallel pass, however many they are. Raises ShapeError, DTypeError.
     """
     triples = list(zip(weights, gradients, velocities if momentum else weights, strict=True))
-    if room.pinned() not in (None, "cpu") or not _together(triples):
+    if _together(triples, device.DeviceArray):
+        device.call_room("sgd", "step_all", (weights, gradients, velocities, lr, momentum, weight_decay, bool(nesterov)))
+        return
+    if room.pinned() not in (None, "cpu") or not _together(triples, np.ndarray):
         for w, g, v in triples:
             step(w, g, v if momentum else None, lr, momentum, weight_decay, nesterov)
         return
@@ -38,9 +41,9 @@ def step_all(weights, gradients, velocities, lr, momentum=0.0, weight_decay=0.0,
     threads.call(room.rung("cpu").step_all, *arguments, alone=sum(w.size for w in weights) < FEW)
 
 
-def _together(triples):
-    """Whether one pass can move them all: NumPy's arrays in C order, one dtype, the shapes of each equal, and none twice."""
+def _together(triples, kind):
+    """Whether one pass can move them all: arrays of a kind, in C order, one dtype, the shapes of each equal, and none twice."""
     dtype = triples[0][0].dtype if triples else None
     return (dtype in (np.float32, np.float64) and len({id(w) for w, _, _ in triples}) == len(triples)
             and all(w.shape == g.shape == v.shape for w, g, v in triples)
-            and all(type(a) is np.ndarray and a.dtype == dtype and a.flags.c_contiguous for triple in triples for a in triple))
+            and all(type(a) is kind and a.dtype == dtype and a.flags.c_contiguous for triple in triples for a in triple))

@@ -1,22 +1,61 @@
-"""The update in one pass: w, g and v are read once and w and v written once."""
+"""The update in one pass: w, g and v are read once and w and v written once.
 
-from kernels.device.launching import first_item, load, store
-from kernels.device.shim import ITEMS, cuda, kernel, launch_items
+A network has many small parameters, and a launch takes longer than the update of most. So one launch moves all of them: each
+block looks up which parameter is its own.
+"""
+
+import numpy as np
+
+from kernels.device import shim
+from kernels.device.array import DeviceArray
+from kernels.device.launching import load, store
+from kernels.device.shim import ITEMS, THREADS, cuda, device_function, kernel, launch, pointer
+
+FIELDS = 5      # of a parameter in the table: where w, g and v lie, its size, its first block
 
 
 def step(w, g, v, lr, momentum, weight_decay, nesterov):
     """See the room for the formula."""
-    numbers = tuple(w.dtype.type(number) for number in (lr, momentum, weight_decay))
-    launch_items(_step, w.size, w, g, w if v is None else v, numbers, bool(momentum), bool(nesterov), w.size)
+    step_all([w], [g], [v], lr, momentum, weight_decay, nesterov)
+
+
+def step_all(weights, gradients, velocities, lr, momentum, weight_decay, nesterov):
+    """`step` on each parameter; all of one dtype."""
+    sizes = np.array([w.size for w in weights])
+    ends = np.cumsum(-(-sizes // (THREADS * ITEMS)))
+    table = np.empty((len(weights), FIELDS), np.int64)
+    for i, arrays in enumerate(zip(weights, gradients, velocities if momentum else weights)):
+        table[i, :3] = [shim.address(array.flat) for array in arrays]
+    table[:, 3], table[:, 4] = sizes, ends - -(-sizes // (THREADS * ITEMS))
+    numbers = tuple(weights[0].dtype.type(number) for number in (lr, momentum, weight_decay))
+    launch(_step, int(ends[-1]), THREADS, weights[0], DeviceArray.of(table), len(weights), numbers, bool(momentum),
+           bool(nesterov))
+
+
+@device_function
+def _parameter_of(block, table, count):
+    """The last parameter that starts at this block or before it."""
+    low, high = 0, count
+    while high - low > 1:
+        middle = (low + high) // 2
+        if table[middle * FIELDS + 4] <= block:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 @kernel
-def _step(w, g, v, numbers, moves, nesterov, count):
-    own_w, own_g, own_v = cuda.local.array(ITEMS, w.dtype), cuda.local.array(ITEMS, w.dtype), cuda.local.array(ITEMS, w.dtype)
-    first, (lr, momentum, weight_decay) = first_item(), numbers
-    load(w, first, count, own_w)
-    load(g, first, count, own_g)
-    load(v, first, count, own_v)
+def _step(like, table, count, numbers, moves, nesterov):
+    own_w, own_g, own_v = (cuda.local.array(ITEMS, like.dtype), cuda.local.array(ITEMS, like.dtype),
+                           cuda.local.array(ITEMS, like.dtype))
+    lr, momentum, weight_decay = numbers
+    line = _parameter_of(cuda.blockIdx.x, table, count) * FIELDS
+    w, g, v = pointer(table[line], like), pointer(table[line + 1], like), pointer(table[line + 2], like)
+    size, first = table[line + 3], (cuda.blockIdx.x - table[line + 4]) * (THREADS * ITEMS) + cuda.threadIdx.x
+    load(w, first, size, own_w)
+    load(g, first, size, own_g)
+    load(v, first, size, own_v)
     for k in range(ITEMS):
         slope = own_g[k] + weight_decay * own_w[k]
         speed = slope
@@ -27,5 +66,5 @@ def _step(w, g, v, numbers, moves, nesterov, count):
             speed = slope + momentum * speed
         own_w[k] -= lr * speed
     if moves:
-        store(own_v, first, count, v)
-    store(own_w, first, count, w)
+        store(own_v, first, size, v)
+    store(own_w, first, size, w)
