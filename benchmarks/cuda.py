@@ -19,7 +19,7 @@ from benchmarks import layers as host
 from benchmarks import shapes
 from benchmarks.results import ratio, summary
 from kernels import device
-from kernels.device import shim
+from kernels.device import pool, shim
 from kernels.device.array import DeviceArray
 from kernels.device.copies import fill
 from kernels.device.shim import SIMULATED, THREADS, cuda, kernel, launch
@@ -209,8 +209,16 @@ def run(found, chosen, repeats, progress):
                 rows.append(host.with_limits(time_layer(layer, chosen, max(repeats, LEAST_RUNS), torch), measured))
             except host.BenchmarkError as error:
                 rows.append({**layer, "error": str(error)})
+            _release(torch)
             advance(1)
     return measured, rows
+
+
+def _release(torch):
+    """Both engines' free memory, or what one keeps for its next layer is not there for the other."""
+    pool.release()
+    if torch:
+        torch.cuda.empty_cache()
 
 
 def conclusions(rows, measured):
@@ -244,6 +252,7 @@ def run_models(models, batch, batch_of, repeats, progress):
                 rows.append(time_step(name, batch or batch_of(name), max(repeats, LEAST_RUNS), torch))
             except host.BenchmarkError as error:
                 rows.append({"model": name, "error": str(error)})
+            _release(torch)
             advance(1)
     return rows
 

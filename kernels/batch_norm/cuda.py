@@ -23,8 +23,9 @@ def statistics(x):
     mean, var = DeviceArray((C,), x.dtype), DeviceArray((C,), x.dtype)
     chunk, chunks = cut(N * P, C)
     partial = DeviceArray((2, C, chunks), np.float64)
-    launch(_moments, C * chunks, THREADS, x, (N, C, P), chunk, chunks, partial)
-    launch_flat(_finish_statistics, C, x, partial, (N, C, P), chunks, mean, var)
+    launch(_moments, C * chunks, THREADS, x, (N, C, P), chunk, chunks, partial, mean, var)
+    if chunks > 1:
+        launch_flat(_finish_statistics, C, x, partial, (N, C, P), chunks, mean, var)
     return mean, var
 
 
@@ -63,8 +64,9 @@ def _backward(gy, x, mean, var, weight, eps, batch_statistics, bias, behind_relu
     chunk, chunks = cut(N * P, C)
     partial = DeviceArray((2, C, chunks), np.float64)
     terms, eps = (mean, var, weight, bias), x.dtype.type(eps)
-    launch(_products, C * chunks, THREADS, gy, x, terms, eps, behind_relu, (N, C, P), (chunk, chunks), partial)
-    launch_flat(_finish_gradients, C, partial, chunks, var, eps, gweight, gbias, C)
+    launch(_products, C * chunks, THREADS, gy, x, terms, eps, behind_relu, (N, C, P), (chunk, chunks), partial, gweight, gbias)
+    if chunks > 1:
+        launch_flat(_finish_gradients, C, partial, chunks, var, eps, gweight, gbias, C)
     launch_planes(_input_gradient, C, P, gy, x, terms, eps, (behind_relu, batch_statistics), (gweight, gbias), gx, (N, C, P),
                   images=N)
     return gx, gweight, gbias
@@ -76,8 +78,9 @@ def _flat(x):
 
 
 @kernel
-def _moments(x, sizes, chunk, chunks, partial):
-    """Block (c, k): Σ d and Σ d² over chunk k of channel c, d = x - the channel's first value."""
+def _moments(x, sizes, chunk, chunks, partial, mean, var):
+    """Block (c, k): Σ d and Σ d² over chunk k of channel c, d = x - the channel's first value; the moments, if k is the only
+    one."""
     shared = cuda.shared.array(THREADS, np.float64)
     N, C, P = sizes
     c, k = split(cuda.blockIdx.x, chunks)
@@ -100,8 +103,19 @@ def _moments(x, sizes, chunk, chunks, partial):
     total = block_sum(shared, total)
     square = block_sum(shared, square)
     if cuda.threadIdx.x == 0:
-        partial[c * chunks + k] = total
-        partial[(C + c) * chunks + k] = square
+        if chunks == 1:
+            mean[c], var[c] = _mean_and_var(shift, total, square, N * sizes[2])
+        else:
+            partial[c * chunks + k] = total
+            partial[(C + c) * chunks + k] = square
+
+
+@device_function
+def _mean_and_var(shift, total, square, count):
+    """From the sums of x - shift and of its square."""
+    average = total / count
+    spread = square / count - average * average
+    return np.float64(shift) + average, 0.0 if spread < 0 else spread       # NaN stays NaN
 
 
 @kernel
@@ -113,10 +127,7 @@ def _finish_statistics(x, partial, sizes, chunks, mean, var):
         for k in range(chunks):
             total += partial[c * chunks + k]
             square += partial[(C + c) * chunks + k]
-        average = total / (N * P)
-        spread = square / (N * P) - average * average
-        mean[c] = np.float64(x[c * P]) + average
-        var[c] = 0.0 if spread < 0 else spread          # NaN stays NaN
+        mean[c], var[c] = _mean_and_var(x[c * P], total, square, N * P)
 
 
 @kernel
@@ -159,9 +170,9 @@ def _affine(x, mean, factor, bias):
 
 
 @kernel
-def _products(gy, x, terms, eps, behind_relu, sizes, cuts, partial):
+def _products(gy, x, terms, eps, behind_relu, sizes, cuts, partial, gweight, gbias):
     """Block (c, k): Σ gy and Σ gy · (x - mean) over chunk k of channel c. Behind a ReLU gy counts as 0 where the output was not
-    above 0: it is computed again, nobody has to keep it."""
+    above 0: it is computed again, nobody has to keep it. The gradients, if k is the only chunk."""
     shared = cuda.shared.array(THREADS, np.float64)
     N, C, P = sizes
     chunk, chunks = cuts
@@ -189,8 +200,11 @@ def _products(gy, x, terms, eps, behind_relu, sizes, cuts, partial):
     total = block_sum(shared, total)
     product = block_sum(shared, product)
     if cuda.threadIdx.x == 0:
-        partial[c * chunks + k] = total
-        partial[(C + c) * chunks + k] = product
+        if chunks == 1:
+            gbias[c], gweight[c] = total, product / math.sqrt(np.float64(terms[1][c]) + eps)
+        else:
+            partial[c * chunks + k] = total
+            partial[(C + c) * chunks + k] = product
 
 
 @kernel

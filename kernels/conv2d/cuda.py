@@ -53,21 +53,19 @@ from kernels.gemm.cuda import (
     multiply_slices,
     place,
     rows_for,
+    slots,
     thread,
     write,
 )
 
 NOWHERE = np.uint32(2 ** 32 - 1)     # of a pixel behind the last
+PHASE = 8                           # numbers of a phase; see phase_of
 
 
 class Gather(NamedTuple):
     """What gather_kernel needs to know: sizes and distances in values. `row`, `group`: of the weights."""
 
     M: int              # rows of the product: output channels of a group (forward), input channels (gradient)
-    Q: int              # its sum
-    pixels: int         # its columns: N·I·J
-    I: int
-    J: int
     step_h: int         # from one output position to the next, in the image that is read
     step_w: int
     H: int              # of the image that is read
@@ -81,11 +79,19 @@ class Gather(NamedTuple):
     out_width: int
     out_step_h: int     # between the output pixels of a phase
     out_step_w: int
-    out_top: int        # the first pixel of a phase
-    out_left: int
     groups: int
-    chunk: int          # of the sum, that one block adds up
+    chunks: int         # of the sum, each taken by another block
     part: int           # values of the output, from one chunk's to the next's
+
+
+class Plan(NamedTuple):
+    """What a geometry's launches have in common, made once: the taps of all phases, and for each phase PHASE numbers."""
+
+    taps: DeviceArray
+    phases: DeviceArray
+    count: int          # of phases
+    tiles: int          # along the pixels of the largest phase
+    chunks: int
 
 
 class Correlate(NamedTuple):
@@ -112,13 +118,12 @@ def forward(x, weight, bias, window, groups=1, relu=False):
     (N, C, H, W), K = x.shape, weight.shape[0]
     OH, OW = window.output_size(H, W)
     Cg, Kg, taps = C // groups, K // groups, window.kernel_h * window.kernel_w
-    chunk, chunks = _cut_sum(Kg, Cg * taps, N * OH * OW, groups)
-    y = DeviceArray((chunks, N, K, OH, OW), x.dtype)
-    gather = Gather(Kg, Cg * taps, N * OH * OW, OH, OW, window.stride_h, window.stride_w, H, W, C * H * W, Cg * H * W,
-                    Cg * taps, Kg * Cg * taps, K * OH * OW, OH * OW, OW, 1, 1, 0, 0, groups, chunk, N * K * OH * OW)
-    table, _ = on_device(forward_taps, window, Cg, H, W)
+    plan = _forward_plan(window, x.shape, Cg, Kg, slots(x.dtype), shim.is_tracing())
+    y = DeviceArray((plan.chunks, N, K, OH, OW), x.dtype)
+    gather = Gather(Kg, window.stride_h, window.stride_w, H, W, C * H * W, Cg * H * W, Cg * taps, Kg * Cg * taps, K * OH * OW,
+                    OH * OW, OW, 1, 1, groups, plan.chunks, N * K * OH * OW)
     bias, flags = weight if bias is None else bias, (bias is not None, relu)
-    _gather(weight, x, bias, flags if chunks == 1 else (False, False), table, gather, chunks, y)
+    _gather(weight, x, bias, flags if plan.chunks == 1 else (False, False), plan, gather, y)
     return _add_chunks(y, bias, flags)
 
 
@@ -131,21 +136,14 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True)):
 
 
 def _input_gradient(gy, shape, weight, window, groups):
-    """One gather for each phase of the stride; together they write every pixel, in every chunk of the sum."""
+    """A gather whose phases write every pixel between them."""
     (N, C, H, W), (K, OH, OW) = shape, gy.shape[1:]
     Cg, Kg, taps = C // groups, K // groups, window.kernel_h * window.kernel_w
-    tables = [on_device(backward_phases, window, Cg, Kg, OH, OW, part=phase)
-              for phase in range(window.stride_h * window.stride_w)]
-    most, pixels = max(lines for _, lines in tables), N * cut(H, window.stride_h) * cut(W, window.stride_w)
-    _, chunks = _cut_sum(Cg, most, pixels, groups)
-    gx = DeviceArray((chunks, *shape), gy.dtype)
-    for (table, lines), (top, left) in zip(tables, np.ndindex(window.stride_h, window.stride_w)):
-        I, J = cut(H - top, window.stride_h), cut(W - left, window.stride_w)
-        if I > 0 and J > 0:
-            gather = Gather(Cg, lines, N * I * J, I, J, 1, 1, OH, OW, K * OH * OW, Kg * OH * OW, taps,
-                            Kg * Cg * taps, C * H * W, H * W, W, window.stride_h, window.stride_w, top, left, groups,
-                            cut(cut(max(lines, 1), chunks), DEPTH) * DEPTH, N * C * H * W)
-            _gather(weight, gy, weight, (False, False), table, gather, chunks, gx)
+    plan = _backward_plan(window, shape, gy.shape, Cg, Kg, slots(gy.dtype), shim.is_tracing())
+    gx = DeviceArray((plan.chunks, *shape), gy.dtype)
+    gather = Gather(Cg, 1, 1, OH, OW, K * OH * OW, Kg * OH * OW, taps, Kg * Cg * taps, C * H * W, H * W, W, window.stride_h,
+                    window.stride_w, groups, plan.chunks, N * C * H * W)
+    _gather(weight, gy, weight, (False, False), plan, gather, gx)
     return _add_chunks(gx, weight, (False, False))
 
 
@@ -155,18 +153,47 @@ def _weight_gradient(gy, x, shape, window, groups):
     M, Q, pixels = K // groups, int(np.prod(shape[1:])), N * OH * OW
     rows = rows_for(M)
     grid = cut(Q, WIDE), cut(M, rows * SIDE)
-    chunk, chunks = chunks_of(pixels, grid[0] * grid[1] * groups)
+    chunk, chunks = chunks_of(pixels, grid[0] * grid[1] * groups, slots(gy.dtype))
     part = DeviceArray((chunks, *shape), gy.dtype)
     sizes = Correlate(M, Q, pixels, OH, OW, window.stride_h, window.stride_w, H, W, C * H * W, C // groups * H * W,
                       K * OH * OW, chunk, groups)
-    table, _ = on_device(forward_taps, window, C // groups, H, W)
-    launch(correlate_kernel(rows, at_once(gy.dtype)), (*grid, groups * chunks), SIDE * SIDE, gy, x, table, sizes, part)
+    plan = _forward_plan(window, x.shape, C // groups, M, slots(gy.dtype), shim.is_tracing())
+    launch(correlate_kernel(rows, at_once(gy.dtype)), (*grid, groups * chunks), SIDE * SIDE, gy, x, plan.taps, sizes, part)
     return sums.layers(part)
 
 
-def _cut_sum(M, Q, pixels, groups):
-    """(length of a chunk of the sum, how many): many channels over small images have few tiles and long sums."""
-    return chunks_of(Q, cut(pixels, WIDE) * cut(M, rows_for(M) * SIDE) * groups)
+@functools.lru_cache(maxsize=4096)
+def _forward_plan(window, shape, channels, filters, room, _tracing):
+    """The Plan of a forward pass: one phase. channels, filters: of one group; room: slots of the device."""
+    N, C, H, W = shape
+    phases = [(forward_taps(window, channels, H, W), *window.output_size(H, W), 0, 0)]
+    return _plan(phases, N, filters, C // channels, room)
+
+
+@functools.lru_cache(maxsize=4096)
+def _backward_plan(window, shape, out_shape, channels, filters, room, _tracing):
+    """The Plan of a data gradient, those with the longest sums first."""
+    (N, C, H, W), (OH, OW) = shape, out_shape[2:]
+    phases = [(taps, cut(H - top, window.stride_h), cut(W - left, window.stride_w), top, left)
+              for taps, (top, left) in zip(backward_phases(window, channels, filters, OH, OW),
+                                           np.ndindex(window.stride_h, window.stride_w))
+              if top < H and left < W]
+    return _plan(sorted(phases, key=lambda phase: -len(phase[0])), N, channels, C // channels, room)
+
+
+def _plan(phases, N, M, groups, room):
+    """phases: (taps, rows and columns of its pixels, its first pixel's row and column) of each."""
+    most, height = max(len(phase[0]) for phase in phases), rows_for(M) * SIDE
+    tiles = [cut(N * I * J, WIDE) for _, I, J, _, _ in phases]
+    _, chunks = chunks_of(most, sum(tiles) * cut(M, height) * groups, room)
+    taps, table, start = [], [], 0
+    for lines, I, J, top, left in phases:
+        length = cut(cut(max(len(lines), 1), chunks), DEPTH) * DEPTH
+        table.append((len(lines), N * I * J, I, J, top, left, start, length))
+        taps.append(padded(lines, DEPTH))
+        start += len(taps[-1])
+    taps, table = DeviceArray.of(np.concatenate(taps)), DeviceArray.of(np.array(table, np.int32))
+    return Plan(taps, table, len(phases), max(tiles), chunks)
 
 
 def _add_chunks(parts, bias, flags):
@@ -174,7 +201,8 @@ def _add_chunks(parts, bias, flags):
     if parts.shape[0] == 1:
         return parts.reshape(parts.shape[1:])
     out = DeviceArray(parts.shape[1:], parts.dtype)
-    launch_items(_add, out.size, parts, parts.shape[0], bias, flags, parts.shape[2], math.prod(parts.shape[3:]), out, out.size)
+    K, P = parts.shape[2], math.prod(parts.shape[3:])
+    launch_items(_add, out.size, parts, parts.shape[0], bias, flags, K, P, out, out.size)
     return out
 
 
@@ -195,22 +223,20 @@ def _add(parts, chunks, bias, flags, K, P, out, count):
     store(total, first, count, out)
 
 
-def _gather(weight, image, bias, flags, table, gather, chunks, out):
+def _gather(weight, image, bias, flags, plan, gather, out):
     rows = rows_for(gather.M)
-    grid = cut(gather.pixels, WIDE), cut(gather.M, rows * SIDE), gather.groups * chunks
-    launch(gather_kernel(rows, at_once(image.dtype)), grid, SIDE * SIDE, weight, image, bias, flags, table, gather,
-           out)
+    grid = plan.tiles, cut(gather.M, rows * SIDE), gather.groups * plan.chunks * plan.count
+    launch(gather_kernel(rows, at_once(image.dtype)), grid, SIDE * SIDE, weight, image, bias, flags, plan.taps, plan.phases,
+           gather, out)
 
 
-def on_device(make, *geometry, part=None):
-    """(table on the device, lines that see pixels), made at the first call for a geometry."""
-    return _on_device(make, geometry, part, shim.is_tracing())
-
-
-@functools.lru_cache(maxsize=4096)
-def _on_device(make, geometry, part, _tracing):
-    table = make(*geometry) if part is None else make(*geometry)[part]
-    return DeviceArray.of(padded(table, DEPTH)), len(table)
+@device_function
+def phase_of(phases, z, sizes):
+    """(Q, pixels, I, J, top, left, first line, length of a chunk) of the phase of block z: its sum, its pixels of all images,
+    rows and columns of one, the first of them, and where its taps start."""
+    line = over(over(z, sizes.groups), sizes.chunks) * PHASE
+    return (phases[at(line)], phases[at(line + 1)], phases[at(line + 2)], phases[at(line + 3)], phases[at(line + 4)],
+            phases[at(line + 5)], phases[at(line + 6)], phases[at(line + 7)])
 
 
 @device_function
@@ -240,9 +266,10 @@ def further(n, i, j, step, I, J):
 
 
 @device_function
-def fetch_weights(weight, start, m, M, q, Q, row, table, into):
-    """weight[m, q], each thread every APART-th filter of a slice from m on: those that follow one another take the next q."""
-    column = table[wide(q * 4 + 3)]
+def fetch_weights(weight, start, m, M, q, Q, row, table, line, into):
+    """weight[m, q], each thread every APART-th filter of a slice from m on: those that follow one another take the next q. Its
+    tap is in line `line + q` of the table."""
+    column = table[wide((line + q) * 4 + 3)]
     for l in range(into.shape[0]):
         into[l] = 0
         if is_inside(q, Q) & is_inside(m + l * APART, M):
@@ -262,7 +289,7 @@ def put_weights(X, now, tall, values):
 def fetch_pixels(image, base, h, w, q0, H, W, table, into):
     """columns[q, p] of this thread's p, whose window starts at (h, w) of the image: 0 in the padding."""
     for l in range(into.shape[0]):
-        q = q0 + thread() // WIDE + l * (SIDE * SIDE // WIDE)
+        q = q0 + thread() // WIDE + l * (SIDE * SIDE // WIDE)           # here a line of the table
         offset, r, s = table[wide(q * 4)], h + table[wide(q * 4 + 1)], w + table[wide(q * 4 + 2)]
         into[l] = 0
         if is_inside(r, H) & is_inside(s, W):
@@ -283,26 +310,28 @@ def gather_kernel(rows, blocks):
     pitch, wide_pitch = tall + PAD, WIDE + PAD
 
     @tile(blocks)
-    def gather_product(weight, image, bias, flags, table, sizes, out):
+    def gather_product(weight, image, bias, flags, table, phases, sizes, out):
         A = cuda.shared.array((2, DEPTH, pitch), image.dtype, alignment=ALIGN)
         B = cuda.shared.array((2, DEPTH, wide_pitch), image.dtype, alignment=ALIGN)
         total = cuda.local.array((rows, COLUMNS), image.dtype)
         own_a, own_b = cuda.local.array(rows, image.dtype), cuda.local.array(COLUMNS, image.dtype)
         next_a, next_b = cuda.local.array(loads, image.dtype), cuda.local.array(LOADS, image.dtype)
-        m0, p0, g = cuda.blockIdx.y * tall, cuda.blockIdx.x * WIDE, cuda.blockIdx.z % sizes.groups
-        chunk = cuda.blockIdx.z // sizes.groups
+        rest, g = split(cuda.blockIdx.z, sizes.groups)
+        _, chunk = split(rest, sizes.chunks)
+        sum_to, pixels, I, J, _, _, line, length = phase_of(phases, cuda.blockIdx.z, sizes)
+        m0, p0 = cuda.blockIdx.y * tall, cuda.blockIdx.x * WIDE
         p = p0 + thread() % WIDE                # SIDE² is a multiple of WIDE: the same column of every slice
-        n, i, j = pixel_of(p, sizes.I, sizes.J)
+        n, i, j = pixel_of(p, I, J)
         h, w = i * sizes.step_h, j * sizes.step_w
         base = n * sizes.image + g * sizes.image_group + h * sizes.W + w
-        if p >= sizes.pixels:
+        if p >= pixels:
             h = FAR
         start, q, m = g * sizes.group, thread() % DEPTH, m0 + thread() // DEPTH
-        q0 = short(min(chunk * sizes.chunk, slices(sizes.Q) * DEPTH))       # a short phase may have fewer chunks
-        Q = short(min(sizes.Q, q0 + sizes.chunk))
+        q0 = short(min(chunk * length, slices(sum_to) * DEPTH))         # a short phase may have fewer chunks
+        Q = short(min(sum_to, q0 + length))
         clear(total)
-        fetch_weights(weight, start, m, sizes.M, q0 + q, Q, sizes.row, table, next_a)
-        fetch_pixels(image, base, h, w, q0, sizes.H, sizes.W, table, next_b)
+        fetch_weights(weight, start, m, sizes.M, q0 + q, Q, sizes.row, table, line, next_a)
+        fetch_pixels(image, base, h, w, line + q0, sizes.H, sizes.W, table, next_b)
         now = 0
         while q0 < Q:
             put_weights(A, now, tall, next_a)
@@ -310,12 +339,12 @@ def gather_kernel(rows, blocks):
             cuda.syncthreads()
             q0 = short(q0 + DEPTH)
             if q0 < Q:                          # the next numbers are on their way while these are multiplied
-                fetch_weights(weight, start, m, sizes.M, q0 + q, Q, sizes.row, table, next_a)
-                fetch_pixels(image, base, h, w, q0, sizes.H, sizes.W, table, next_b)
+                fetch_weights(weight, start, m, sizes.M, q0 + q, Q, sizes.row, table, line, next_a)
+                fetch_pixels(image, base, h, w, line + q0, sizes.H, sizes.W, table, next_b)
             multiply_slices(A, B, now, total, own_a, own_b)
             now ^= 1
         finish(total, bias, flags, g * sizes.M + m0, sizes.M - m0)
-        write_pixels(total, out, chunk * sizes.part, g * sizes.M, m0, p0, sizes)
+        write_pixels(total, out, chunk * sizes.part, g * sizes.M, m0, p0, phases, sizes)
     return gather_product
 
 
@@ -336,17 +365,18 @@ def finish(total, bias, flags, k0, filters):
 
 
 @device_function
-def write_pixels(total, out, part, k0, m0, p0, sizes):
+def write_pixels(total, out, part, k0, m0, p0, phases, sizes):
     """This thread's values, from registers to the output's pixels."""
     ty, tx, p0 = thread() // SIDE, thread() % SIDE, short(p0)
-    first = part + (k0 + m0) * sizes.out_plane + sizes.out_top * sizes.out_width + sizes.out_left
+    _, pixels, I, J, top, left, _, _ = phase_of(phases, cuda.blockIdx.z, sizes)
+    first = part + (k0 + m0) * sizes.out_plane + top * sizes.out_width + left
     image, line, step = short(sizes.out_image), short(sizes.out_step_h * sizes.out_width), short(sizes.out_step_w)
     places = cuda.local.array(COLUMNS, np.uint32)           # of this thread's pixels, in the first plane
     n, i, j = short(0), short(0), short(0)
     for c in range(COLUMNS):
         p = short(p0 + place(c, tx, COLUMNS))
-        n, i, j = further(n, i, j, (0, 0, 1), sizes.I, sizes.J) if c % RUN else pixel_of(p, sizes.I, sizes.J)
-        places[c] = at(n * image + i * line + j * step if is_inside(p, sizes.pixels) else NOWHERE)
+        n, i, j = further(n, i, j, (0, 0, 1), I, J) if c % RUN else pixel_of(p, I, J)
+        places[c] = at(n * image + i * line + j * step if is_inside(p, pixels) else NOWHERE)
     for r in range(total.shape[0]):
         m = short(place(r, ty, total.shape[0]))
         if is_inside(m0 + m, sizes.M):

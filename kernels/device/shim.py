@@ -23,7 +23,7 @@ else:
     from numba.cuda.extending import intrinsic
     from numba.cuda.types import CPointer
 
-    from kernels.device.starting import start
+    from kernels.device.starting import passed, start
 
     @intrinsic
     def pointer(_, place, like):
@@ -45,7 +45,7 @@ def address(block):
     """Where a flat block lies, for a table from which kernels take `pointer`s."""
     if isinstance(block, np.ndarray):                   # while kernels are only traced
         return block.ctypes.data
-    return simulated_address(block) if SIMULATED else block.device_ctypes_pointer.value
+    return simulated_address(block) if SIMULATED else passed(block)[4]
 
 
 def tile(blocks):
@@ -72,6 +72,16 @@ def name():
         return "Numba's CUDA simulator"
     found = cuda.get_current_device().name
     return found.decode() if isinstance(found, bytes) else str(found)
+
+
+@functools.cache
+def _processors():
+    return cuda.get_current_device().MULTIPROCESSOR_COUNT
+
+
+def processors():
+    """Multiprocessors of the device; those of a large one where none is asked, since nothing runs."""
+    return 2 if SIMULATED else 132 if _tracing else _processors()
 
 
 @functools.cache

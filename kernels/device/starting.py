@@ -46,7 +46,7 @@ def _sort(arg, kinds, values):
     storage = getattr(arg, "storage", None)
     if storage is not None:
         kinds.append(storage.dtype)
-        values += _array(storage.block)
+        values += passed(storage.block)
         return True
     if not isinstance(arg, tuple):
         return False
@@ -58,7 +58,7 @@ def _sort(arg, kinds, values):
     return all(_sort(part, kinds, values) for part in arg)
 
 
-def _array(block):
+def passed(block):
     """A flat array as a kernel gets it: no owner, the number of its values, their bytes, the address, its side and its step."""
     try:
         return block.passed

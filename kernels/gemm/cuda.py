@@ -26,7 +26,7 @@ import numpy as np
 from kernels.device import sums
 from kernels.device.array import DeviceArray, same_dtype
 from kernels.device.launching import at, short, wide
-from kernels.device.shim import SIMULATED, cuda, device_function, launch, tile
+from kernels.device.shim import SIMULATED, cuda, device_function, launch, processors, tile
 from kernels.errors import BackendError
 
 SIDE, DEPTH, COLUMNS = (4, 4, 4) if SIMULATED else (16, 8, 8)
@@ -37,8 +37,9 @@ PAD = 4                                     # keeps runs aligned, and spreads a 
 WIDE = SIDE * COLUMNS
 LOADS = DEPTH * COLUMNS // SIDE             # numbers of b's slice that one thread fetches
 APART = SIDE * SIDE // DEPTH                # from one row that a thread fetches to its next, if threads walk along Q
-BLOCKS = 4 if SIMULATED else 256            # tiles below which Q is cut
 SLICES = 1 if SIMULATED else 8              # of a chunk, at least
+MOST = 4 if SIMULATED else 512              # chunks
+ENDS, SHARE = 4, 0.023                      # what a chunk costs besides, in the time of a slice: estimates
 WORTH = (0.4, 1.0) if SIMULATED else (0.4, 0.6, 0.85, 1.0)      # of a tile with so many rows: a guess, not measured
 
 
@@ -60,10 +61,25 @@ def cut(length, size):
     return -(-length // size)
 
 
-def chunks_of(Q, tiles):
-    """(length of a chunk of Q, how many): one, unless there are few tiles. Depends on the sizes alone."""
-    wanted = max(1, min(BLOCKS // max(tiles, 1), Q // (SLICES * DEPTH)))
-    chunk = cut(cut(max(Q, 1), wanted), DEPTH) * DEPTH
+def slots(dtype):
+    """Blocks that the device runs side by side."""
+    return at_once(dtype) * processors()
+
+
+@functools.lru_cache(maxsize=4096)
+def chunks_of(Q, tiles, room):
+    """(length of a chunk of Q, how many): as many as take the least time, where `room` blocks run side by side.
+
+    Equal blocks start and end together, `room` of them at a time: 144 tiles on a GPU with room for 264 leave half of it idle,
+    and so do 300. Cut in eleven, 144 tiles make 1,584 blocks that fill it six times. What a chunk costs besides: ENDS slices of
+    its block's time, and its share is written and added. Depends on the sizes and the device alone.
+    """
+    length = cut(max(Q, 1), DEPTH)
+
+    def time(chunks):
+        return (cut(tiles * chunks, room) * (cut(length, chunks) + ENDS) + (chunks > 1) * chunks * tiles * SHARE, chunks)
+    _, chunks = min(time(chunks) for chunks in range(1, max(1, min(MOST, length // SLICES)) + 1))
+    chunk = cut(length, chunks) * DEPTH
     return chunk, cut(max(Q, 1), chunk)
 
 
@@ -74,7 +90,7 @@ def product(a, b, M, N, Q, steps, batch=1):
         return DeviceArray((batch, M, N), a.dtype)
     rows = rows_for(M)
     tiles = cut(N, WIDE), cut(M, rows * SIDE)
-    chunk, chunks = chunks_of(Q, tiles[0] * tiles[1] * batch)
+    chunk, chunks = chunks_of(Q, tiles[0] * tiles[1] * batch, slots(a.dtype))
     if batch * chunks > 65535:
         raise BackendError(f"matmul: a stack of {batch} matrices is more than the GPU kernel takes, 65535; split it")
     out = DeviceArray((chunks, batch, M, N), a.dtype)

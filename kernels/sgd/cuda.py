@@ -4,6 +4,8 @@ A network has many small parameters, and a launch takes longer than the update o
 block looks up which parameter is its own.
 """
 
+import itertools
+
 import numpy as np
 
 from kernels.device import shim
@@ -21,15 +23,12 @@ def step(w, g, v, lr, momentum, weight_decay, nesterov):
 
 def step_all(weights, gradients, velocities, lr, momentum, weight_decay, nesterov):
     """`step` on each parameter; all of one dtype."""
-    sizes = np.array([w.size for w in weights])
-    ends = np.cumsum(-(-sizes // (THREADS * ITEMS)))
-    table = np.empty((len(weights), FIELDS), np.int64)
-    for i, arrays in enumerate(zip(weights, gradients, velocities if momentum else weights)):
-        table[i, :3] = [shim.address(array.flat) for array in arrays]
-    table[:, 3], table[:, 4] = sizes, ends - -(-sizes // (THREADS * ITEMS))
+    blocks = [-(-w.size // (THREADS * ITEMS)) for w in weights]
+    table = [(*(shim.address(array.flat) for array in arrays), arrays[0].size, first) for arrays, first in
+             zip(zip(weights, gradients, velocities if momentum else weights), itertools.accumulate(blocks, initial=0))]
     numbers = tuple(weights[0].dtype.type(number) for number in (lr, momentum, weight_decay))
-    launch(_step, int(ends[-1]), THREADS, weights[0], DeviceArray.of(table), len(weights), numbers, bool(momentum),
-           bool(nesterov))
+    launch(_step, sum(blocks), THREADS, weights[0], DeviceArray.of(np.array(table, np.int64)), len(weights), numbers,
+           bool(momentum), bool(nesterov))
 
 
 @device_function

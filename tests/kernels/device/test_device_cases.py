@@ -96,3 +96,18 @@ def test_the_same_bits_every_time(name, rng):
     first, again = (run_with_gradients(on_device(run), arrays) for _ in range(2))
     for a, b in zip([first[0], *first[1]], [again[0], *again[1]]):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_one_update_moves_every_parameter(momentum, nesterov, rng):
+    """Sizes below, at and above a block's; gradients stay what they were."""
+    shapes = [(3,), (1,), (17, 5), (2, 512), (1025,), (2, 3, 4)]
+    host = [[rng.standard_normal(shape) for shape in shapes] for _ in range(3)]
+    there = [[device.to_device(array) for array in arrays] for arrays in host]
+    kernels.sgd.step_all(*there, 0.1, momentum, 0.01, nesterov)
+    for w, g, v in zip(*host):
+        with kernels.using(sgd="reference"):
+            kernels.sgd.step(w, g, v if momentum else None, 0.1, momentum, 0.01, nesterov)
+    for arrays, expected in zip(there, host):
+        for array, other in zip(arrays, expected):
+            np.testing.assert_allclose(np.asarray(array), other, rtol=1e-13, atol=1e-15)

@@ -28,7 +28,7 @@ TILES = ("conv2d.gather_product", "conv2d.correlation", "gemm.product_kernel")
 # float32 arrays, yet some arithmetic in float64, on purpose: sums of sums, the loss, the moments of a channel in the end, and a
 # conversion. Most GPUs do it at a 32nd or a 64th of the speed of float32: no kernel that goes over images may do so per value.
 IN_FLOAT64 = {"device.sums._chunks": 16, "device.sums._layers": 12, "device.sums._square_chunks": 24,
-              "device.copies._convert": 4, "batch_norm._moments": 24, "batch_norm._finish_statistics": 24,
+              "device.copies._convert": 4, "batch_norm._moments": 32, "batch_norm._finish_statistics": 24,
               "batch_norm._products": 32, "loss._log_softmax": 200, "loss._log_softmax_backward": 110, "loss._losses": 40,
               "loss._cross_entropy_backward": 40}
 
@@ -62,6 +62,9 @@ def _update(dtype):
     layer(Tensor(device.to_device(np.ones((2, 3), dtype)))).sum().backward()
     nn.BatchNorm2d(3).astype(dtype).to("cuda")(Tensor(device.to_device(np.ones((2, 3, 2, 2), dtype))))
     kernels.pool2d.global_avg_forward(device.to_device(np.ones((1, 1, 20, 20), dtype)))
+    x, one = device.to_device(np.ones((1, 3, 80, 80), dtype)), device.to_device(np.ones(3, dtype))      # a sum in chunks
+    kernels.batch_norm.statistics(x)
+    kernels.batch_norm.backward(x, x, one, one, one, 1e-5, True)
     optim.SGD(layer.parameters(), 0.1, 0.9).step()
     device.norm([p.grad for p in layer.parameters()])
     device.to_device(np.ones(3, dtype)).astype("float64" if dtype == "float32" else "float32")
