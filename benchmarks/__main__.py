@@ -134,36 +134,50 @@ def gpu_kernels(args):
     from benchmarks.shapes import OPS
     from minicnn.cli.output import print_table, progress, say
     found = layers.find_layers(args.ops or OPS, args.model or list(peers.WANTED), args.batch, peers.batch_of)
-    limits, rows = cuda.run(found, args.passes, args.repeats, progress)
+    path = place_gpu(args, "kernels", not (args.ops or args.model or args.passes or args.batch))
+    limits, rows = cuda.run(found, args.passes, args.repeats, progress,
+                            lambda limits, rows: keep_gpu(path, {"limits": limits, "rows": rows}))
     for op in dict.fromkeys(row["op"] for row in rows):
         print_table(*layers.table(rows, op))
         say()
     for line in cuda.conclusions(rows, limits):
         say(line)
-    complete = not (args.ops or args.model or args.passes or args.batch)
-    return keep_gpu(args, "kernels", complete, {"limits": limits, "rows": rows})
+    return end_gpu(path, rows)
 
 
 def gpu_steps(args):
     """Whole training steps on the GPU."""
     from benchmarks import cuda, peers
     from minicnn.cli.output import print_table, progress
-    rows = cuda.run_models(args.models or list(peers.WANTED), args.batch, peers.batch_of, args.repeats, progress)
+    path = place_gpu(args, "peers", not (args.models or args.batch))
+    rows = cuda.run_models(args.models or list(peers.WANTED), args.batch, peers.batch_of, args.repeats, progress,
+                           lambda rows: keep_gpu(path, {"rows": rows}))
     print_table(*cuda.steps_table(rows), "a training step, float32")
-    return keep_gpu(args, "peers", not (args.models or args.batch), {"rows": rows})
+    return end_gpu(path, rows)
 
 
-def keep_gpu(args, name, complete, result):
-    """Write what was measured, with the device's name; the exit status."""
+def place_gpu(args, name, complete):
+    """As place, under the device's name; nowhere from the simulator, whose times mean nothing."""
     from kernels.device import shim
-    from minicnn.cli.output import say
-    path = None if shim.SIMULATED else place(args, f"{name}-{shim.name().lower().replace(' ', '-')}", complete)
-    for row in result["rows"]:
-        if "error" in row:
-            say(row["error"], stderr=True)
+    return None if shim.SIMULATED else place(args, f"{name}-{shim.name().lower().replace(' ', '-')}", complete)
+
+
+def keep_gpu(path, result):
+    """Write what has been measured so far."""
+    from kernels.device import shim
     if path:
-        say(f"written to {write(path, command(), 1, {'gpu': shim.name(), **result})}")
-    return 1 if any("error" in row for row in result["rows"]) else 0
+        write(path, command(), 1, {"gpu": shim.name(), **result})
+
+
+def end_gpu(path, rows):
+    """Say what failed and where the figures are; the exit status."""
+    from minicnn.cli.output import say
+    failed = [row["error"] for row in rows if "error" in row]
+    for error in failed:
+        say(error, stderr=True)
+    if path:
+        say(f"written to {path}")
+    return 1 if failed else 0
 
 
 def startup_command(args):

@@ -199,8 +199,9 @@ def _ratios(contenders):
             "ratio_tf32": with_tf32 and with_tf32 / median["minicnn"]}
 
 
-def run(found, chosen, repeats, progress):
-    """(limits, rows) of all layers, as benchmarks.layers.run gives them; a layer that fails has an "error"."""
+def run(found, chosen, repeats, progress, keep=lambda limits, rows: None):
+    """(limits, rows) of all layers, as benchmarks.layers.run gives them; a layer that fails has an "error". `keep` gets what
+    there is after each."""
     torch, measured, rows = peer(), limits(), []
     with progress("kernels on the GPU", len(found)) as advance:
         for layer in found:
@@ -210,6 +211,7 @@ def run(found, chosen, repeats, progress):
             except host.BenchmarkError as error:
                 rows.append({**layer, "error": str(error)})
             _release(torch)
+            keep(measured, rows)
             advance(1)
     return measured, rows
 
@@ -242,8 +244,9 @@ def _middle(values):
     return values[len(values) // 2] if values else None
 
 
-def run_models(models, batch, batch_of, repeats, progress):
-    """One row a model: milliseconds of a whole training step (forward, loss, backward, update), images there already."""
+def run_models(models, batch, batch_of, repeats, progress, keep=lambda rows: None):
+    """One row a model: milliseconds of a whole training step (forward, loss, backward, update), images there already. `keep`
+    gets what there is after each."""
     torch, rows = peer(), []
     with progress("training steps on the GPU", len(models)) as advance:
         for name in models:
@@ -253,6 +256,7 @@ def run_models(models, batch, batch_of, repeats, progress):
             except host.BenchmarkError as error:
                 rows.append({"model": name, "error": str(error)})
             _release(torch)
+            keep(rows)
             advance(1)
     return rows
 
