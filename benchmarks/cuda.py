@@ -269,10 +269,10 @@ def time_step(name, batch, runs, torch=None):
     rng = np.random.default_rng(0)
     images, labels = rng.standard_normal(shape, np.float32), rng.integers(0, classes, batch)
     model = models.create(name, num_classes=classes)
-    theirs = _torch_step(torch, name, model, images, labels) if torch else None
+    theirs, twin = _torch_step(torch, name, model, images, labels) if torch else (None, None)
     ours = _minicnn_step(model, images, labels)
     if torch:
-        with tf32(False):
+        with tf32(False), _no_dropout(model, twin, torch):
             first, other = ours().item(), theirs().item()
         if not abs(first - other) <= LOSS_TOLERANCE * abs(other):
             raise host.BenchmarkError(f"{name}: the first losses are {first} and PyTorch's {other}; not timed")
@@ -282,6 +282,19 @@ def time_step(name, batch, runs, torch=None):
             contenders[f"torch TF32 {'on' if on else 'off'}"] = summary(
                 times_of(TorchClock(), lambda: None, lambda _: theirs(), runs))
     return {"model": name, "batch": batch, "contenders": contenders, **_ratios(contenders)}
+
+
+@contextlib.contextmanager
+def _no_dropout(model, twin, torch):
+    """Each engine draws its own masks: none while losses are compared."""
+    from benchmarks.engines import set_dropout
+    from minicnn import nn
+    both = (model, nn.Dropout), (twin, torch.nn.Dropout)
+    for network, kind in both:
+        set_dropout(network, kind, False)
+    yield
+    for network, kind in both:
+        set_dropout(network, kind, True)
 
 
 def _minicnn_step(model, images, labels):
@@ -315,7 +328,7 @@ def _torch_step(torch, name, model, images, labels):
         value.backward()
         optimizer.step()
         return value
-    return step
+    return step, twin
 
 
 def steps_table(rows):

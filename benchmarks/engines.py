@@ -49,7 +49,7 @@ class Minicnn:
 
     def set_dropout(self, on):
         from minicnn import nn
-        _set_dropout(self.model, nn.Dropout, on)
+        set_dropout(self.model, nn.Dropout, on)
 
     @contextlib.contextmanager
     def compilations(self):
@@ -97,7 +97,7 @@ class Torch:
 
     def set_dropout(self, on):
         import torch
-        _set_dropout(self.plain, torch.nn.Dropout, on)
+        set_dropout(self.plain, torch.nn.Dropout, on)
 
     @contextlib.contextmanager
     def compilations(self):
@@ -145,7 +145,7 @@ def _arrays(path):
     return load_file(path)
 
 
-def _set_dropout(model, kind, on):
+def set_dropout(model, kind, on):
     """Dropout draws differ between engines: off where losses are compared, on where steps are timed."""
     for module in model.modules():
         if isinstance(module, kind):

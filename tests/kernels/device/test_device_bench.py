@@ -74,6 +74,7 @@ def test_every_layer_is_compared_with_pytorch(op, stand_in):
 
 
 def test_a_training_step_is_compared_with_pytorch(stand_in, monkeypatch):
+    """Losses without dropout, whose masks differ; times with it."""
     from benchmarks import cuda, peers, torch_models
 
     def network(kind, flatten):
@@ -81,10 +82,10 @@ def test_a_training_step_is_compared_with_pytorch(stand_in, monkeypatch):
             def __init__(self):
                 super().__init__()
                 self.conv, self.bn = kind.Conv2d(1, 2, 3, stride=2, padding=1, bias=False), kind.BatchNorm2d(2)
-                self.relu, self.fc = kind.ReLU(), kind.Linear(8, 3)
+                self.relu, self.fc, self.dropout = kind.ReLU(), kind.Linear(8, 3), kind.Dropout(0.5)
 
             def forward(self, x):
-                return self.fc(flatten(self.relu(self.bn(self.conv(x))), 1))
+                return self.fc(self.dropout(flatten(self.relu(self.bn(self.conv(x))), 1)))
         return Net
     net, Twin = network(nn, ops.flatten)(), network(stand_in.nn, stand_in.flatten)
     monkeypatch.setattr(models, "create", lambda name, num_classes: net)
@@ -96,3 +97,4 @@ def test_a_training_step_is_compared_with_pytorch(stand_in, monkeypatch):
     (columns, lines), (alone, _) = cuda.steps_table([row]), cuda.steps_table([cuda.time_step("tiny", 4, 1)])
     assert len(lines[0]) == len(columns) == len(alone)
     assert np.isfinite(row["ours"])
+    assert net.dropout.p == 0.5
