@@ -10,9 +10,9 @@ from minicnn.study.trace import dtype_of, preserved
 
 # Small, but with more than one image and more than one pixel: the types are what counts. A rung that leaves small shapes to the
 # one below gets what it takes: small groups; enough channels for Winograd's algorithm, and so many that its other way pays.
-SMALL = {"conv2d": [{"shape": (2, 4, 8, 8), "out": 4}], "linear": [{"shape": (2, 8), "out": 4}],
-         "pool2d": [{"shape": (2, 4, 8, 8)}], "loss": [{"shape": (2, 4)}], "dropout": [{"shape": (2, 8)}]}
-SMALL_MAP = [{"shape": (2, 4, 8, 8)}]
+SMALL = {"conv2d": {"shape": (2, 4, 8, 8), "out": 4}, "linear": {"shape": (2, 8), "out": 4},
+         "pool2d": {"shape": (2, 4, 8, 8)}, "loss": {"shape": (2, 4)}, "dropout": {"shape": (2, 8)}}
+SMALL_MAP = {"shape": (2, 4, 8, 8)}
 SUITABLE = {"grouped": [{"shape": (2, 32, 8, 8), "out": 32, "groups": 8}],
             "winograd": [{"shape": (2, 64, 14, 14), "out": 64}, {"shape": (2, 512, 7, 7), "out": 512}]}
 
@@ -24,7 +24,7 @@ def kernel_steps(dtypes=("float32", "float64")):
 
 
 def _run_rung(op, rung, dtype):
-    for options in SUITABLE.get(rung, SMALL.get(op, SMALL_MAP)):
+    for options in SUITABLE.get(rung, [SMALL.get(op, SMALL_MAP)]):
         cases = bench_cases.cases(op, dtype, **options)
         with kernels.using(**{op: rung}):
             for case in cases:
