@@ -31,7 +31,7 @@ test-cuda-sim: .venv/.cuda
 	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/kernels/device tests/kernels/test_device_absent.py
 
 test-cuda-ptx: .venv/.cuda
-	$(BIN)/python -m pytest -q -n 2 tests/kernels/device/test_device_ptx.py
+	$(BIN)/python -m pytest -q -n 2 tests/kernels/device/test_device_ptx.py tests/kernels/device/test_device_pool.py
 	@cat .pytest_cache/d/ptx/*.txt
 
 lint: .venv/.lint
