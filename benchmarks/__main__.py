@@ -92,6 +92,17 @@ def place(args, name, complete):
     return args.out or (RESULTS / f"{name}.json" if complete else None)
 
 
+def end(path, rows):
+    """Say what failed and where the figures are; the exit status."""
+    from minicnn.cli.output import say
+    failed = [row["error"] for row in rows if "error" in row]
+    for error in failed:
+        say(error, stderr=True)
+    if path:
+        say(f"written to {path}")
+    return 1 if failed else 0
+
+
 def kernels_command(args):
     """Time every layer, print a table for each op and what follows from them, write the JSON."""
     from benchmarks import layers, peers
@@ -110,12 +121,7 @@ def kernels_command(args):
         say()
     for line in layers.conclusions(rows, limits):
         say(line)
-    failed = [row["error"] for row in rows if "error" in row]
-    for error in failed:
-        say(error, stderr=True)
-    if path:
-        say(f"written to {path}")
-    return 1 if failed else 0
+    return end(path, rows)
 
 
 def on_gpu(args):
@@ -142,7 +148,7 @@ def gpu_kernels(args):
         say()
     for line in cuda.conclusions(rows, limits):
         say(line)
-    return end_gpu(path, rows)
+    return end(path, rows)
 
 
 def gpu_steps(args):
@@ -153,7 +159,7 @@ def gpu_steps(args):
     rows = cuda.run_models(args.models or list(peers.WANTED), args.batch, peers.batch_of, args.repeats, progress,
                            lambda rows: keep_gpu(path, {"rows": rows}))
     print_table(*cuda.steps_table(rows), "a training step, float32")
-    return end_gpu(path, rows)
+    return end(path, rows)
 
 
 def place_gpu(args, name, complete):
@@ -167,17 +173,6 @@ def keep_gpu(path, result):
     from kernels.device import shim
     if path:
         write(path, command(), 1, {"gpu": shim.name(), **result})
-
-
-def end_gpu(path, rows):
-    """Say what failed and where the figures are; the exit status."""
-    from minicnn.cli.output import say
-    failed = [row["error"] for row in rows if "error" in row]
-    for error in failed:
-        say(error, stderr=True)
-    if path:
-        say(f"written to {path}")
-    return 1 if failed else 0
 
 
 def startup_command(args):

@@ -6,8 +6,8 @@ What is timed runs between two events of its stream, after a kernel that writes 
 operands come from memory, and one that takes longer than the host needs to launch what follows: what is timed are kernels one
 after the other, not the host. What the host needs is in the time of a whole step, and measured apart on a kernel that does
 nothing. The limits are the device's own, measured here: copying a large array, by the driver or by our kernel, whichever is
-faster, and multiply-adds in registers. PyTorch is timed in float32 twice, with TF32 off,
-which is the same arithmetic, and with TF32 on, which is not; every figure names which.
+faster, and multiply-adds in registers. PyTorch is timed in float32 twice, with TF32 off, which is the same arithmetic, and with
+TF32 on, which is not; every figure names which.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ LIMIT = 64 if SIMULATED else 128 << 20          # float32 values of the copy: 51
 CHAINS, UNROLLED = 8, 2 if SIMULATED else 16    # independent multiply-adds of a thread; so many of each between two tests
 ROUNDS = 2 if SIMULATED else 256
 BLOCKS = 1 if SIMULATED else 4096
-AHEAD = 1 if SIMULATED else 1024                # blocks of multiply-adds, half a millisecond, while the host launches
+AHEAD = 1 if SIMULATED else 1024                # blocks of multiply-adds that run while the host launches what is timed
 WARM_UP, LEAST_RUNS = 3, 20
 LOSS_TOLERANCE = 1e-3
-CYCLES = 1_000_000          # PyTorch's host is given as long
+CYCLES = 1_000_000          # that PyTorch's stream waits for its host
 
 
 class Clock:
