@@ -1,4 +1,5 @@
-"""The one module that imports numba.cuda for a GPU: a successor is swapped in by changing that line.
+"""The one module that imports numba.cuda for a GPU: a successor is swapped in here, and in starting.py, which calls what lies
+below numba.cuda.
 
 SIMULATED is true under NUMBA_ENABLE_CUDASIM=1, where Python threads play the threads of a block, one block after the other:
 slow, so the blocks are small there. Everything that depends on the size of a block reads it from here.

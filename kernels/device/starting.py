@@ -1,9 +1,10 @@
 """Starting a kernel without asking anew what it is given.
 
-Numba asks at every launch what each argument is, and makes a C number of each by the name of its type: some 20 microseconds for
-a few arrays, 80 for a convolution with its twenty sizes, which is longer than most kernels run. The answers are the same at
-every step. So they are kept: a kernel is found by the kinds of its arguments, and only their values are passed on, as Numba
-passes them. What is of another kind than those below goes Numba's way.
+Numba asks at every launch what each argument is, and makes a C number of each by the name of its type. For a kernel of one
+array that took 19 microseconds of the host on the machine of docs/cpu_and_gpu.md, for a convolution with its twenty sizes more:
+longer than most kernels run. The answers are the same at every step. So they are kept: a kernel is found by the kinds of its
+arguments, and only their values are passed on, as Numba passes them, in 6 microseconds. What is of another kind goes
+Numba's way.
 """
 
 import ctypes
