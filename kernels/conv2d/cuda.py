@@ -20,8 +20,9 @@ All three products of the layer have this form, so that there are two kernels:
 * gradient of the weights: `correlate_kernel`, gy by columns, the sum running over all pixels of all images. That is a long sum
   with few results, so pixels are cut into chunks, which are added in order (as in the matrix product).
 
-The tile of out, the slices in shared memory and the registers are those of kernels/gemm/cuda.py. Groups are the third axis of
-the grid. Source: Chetlur et al. 2014, "cuDNN: efficient primitives for deep learning", section 3.
+The tile of out, the slices in shared memory and the registers are those of kernels/gemm/cuda.py; every sum is cut where tiles
+are few. The third axis of the grid is groups times chunks, times phases in a gather. Source: Chetlur et al. 2014, "cuDNN:
+efficient primitives for deep learning", section 3.
 """
 
 import functools
@@ -208,6 +209,7 @@ def _add_chunks(parts, bias, flags):
 
 @kernel
 def _add(parts, chunks, bias, flags, K, P, out, count):
+    """out (N, K, P) = Σ parts (chunks, N, K, P) over the chunks in order; then the bias (K,) and the ReLU, as flags say."""
     total, some, first = cuda.local.array(ITEMS, out.dtype), cuda.local.array(ITEMS, out.dtype), first_item()
     for k in range(ITEMS):
         total[k] = 0

@@ -46,6 +46,7 @@ def _parameter_of(block, table, count):
 
 @kernel
 def _step(like, table, count, numbers, moves, nesterov):
+    """Each block moves a piece of one parameter. table (count, FIELDS) int64; `like`: any array of the parameters' dtype."""
     own_w, own_g, own_v = (cuda.local.array(ITEMS, like.dtype), cuda.local.array(ITEMS, like.dtype),
                            cuda.local.array(ITEMS, like.dtype))
     lr, momentum, weight_decay = numbers
