@@ -1,6 +1,8 @@
 """From one order in memory to the other, compiled: NumPy's assignment walks such arrays one value at a time, on one thread."""
 
-from numba import njit, prange
+from numba import prange
+
+from kernels.compiling import njit
 
 
 @njit(cache=True, parallel=True)

@@ -20,9 +20,11 @@ write-combining".
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from kernels.compiling import njit
 
 LINE = 64               # bytes that memory moves at once
 LARGE = 1 << 20         # bytes of an array that a second cache does not keep

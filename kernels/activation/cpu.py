@@ -1,9 +1,10 @@
 """The rectifier as one parallel pass over the values as they lie in memory, whatever the order of the axes."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from kernels import layout
+from kernels.compiling import njit
 from kernels.streaming import distance, fetch, near, put
 
 ANY_ORDER = True
@@ -39,7 +40,7 @@ def relu_backward_sums(gy, y, reuse=False):
     gy, y = layout.channels_last(gy), layout.channels_last(y)
     gx = gy if reuse else layout.empty(y.shape, y.dtype)
     (g, a, out), times = layout.long_rows(gy, y, gx)
-    parts = np.empty((SHARES, y.shape[1] * times))
+    parts = np.zeros((SHARES, y.shape[1] * times))
     _relu_backward_sums(g, a, out, parts)
     return gx, parts.sum(0).reshape(times, -1).sum(0).astype(gy.dtype)
 
@@ -108,11 +109,11 @@ def _relu_backward_rows(gy, y, C, gx):
 
 @njit(cache=True, parallel=True)
 def _relu_backward_sums(gy, y, gx, parts):
-    """As _relu_backward_rows; parts[p] = the sum of part p's rows."""
+    """As _relu_backward_rows; parts[p] += the sum of part p's rows."""
     Q, (P, C), zero = y.shape[0], parts.shape, gy.dtype.type(0)
     ahead, ahead_gy = distance(y, C), distance(gy, C)
     for part in prange(P):
-        row, run, total = near(C, gx), np.zeros(C, gx.dtype), np.zeros(C)
+        row, run, total = near(C, gx), np.zeros(C, gx.dtype), parts[part]
         last = Q * (part + 1) // P
         for first in range(Q * part // P, last, RUN):
             for q in range(first, min(last, first + RUN)):
@@ -127,7 +128,6 @@ def _relu_backward_sums(gy, y, gx, parts):
             for c in range(C):
                 total[c] += run[c]
                 run[c] = 0
-        parts[part] = total
 
 
 @njit(cache=True, parallel=True)

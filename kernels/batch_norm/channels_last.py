@@ -8,9 +8,10 @@ Sums are taken of x minus the channel's first value, in runs of 64 rows, and the
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from kernels import layout, streaming
+from kernels.compiling import njit
 from kernels.streaming import distance, fetch, finish, near, put
 
 ANY_ORDER = True        # arrays are put in channels-last order here
@@ -22,7 +23,7 @@ def statistics(x):
     """See the room."""
     C, count = x.shape[1], x.size // x.shape[1]
     (x,), times = layout.long_rows(x)
-    shift, parts = x[0, :C].copy(), np.empty((PARTS, 2, C * times))
+    shift, parts = x[0, :C].copy(), np.zeros((PARTS, 2, C * times))
     _sums(x, _repeat(shift, times), parts)
     total, square = parts.sum(0).reshape(2, times, C).sum(1)
     average = total / count
@@ -50,7 +51,7 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None, re
     relu, bias = relu_bias is not None, mean if relu_bias is None else relu_bias
     (g, a, out), times = layout.long_rows(gy, x, gx)
     terms = [_repeat(t, times) for t in (mean, _scale(weight, var, eps), bias)]
-    parts = np.empty((PARTS, 2, mean.size * times))
+    parts = np.zeros((PARTS, 2, mean.size * times))
     _gradient_sums(g, a, *terms, relu, parts)
     gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
     _input_gradient(g, a, *terms, relu, tuple(_repeat(t, times) for t in slopes), onto is not None, out)
@@ -63,7 +64,7 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=
     gx, gadd = layout.empty(x.shape, x.dtype), gy if reuse else layout.empty(x.shape, x.dtype)
     (g, b, a, masked, out), times = layout.long_rows(gy, y, x, gadd, gx)
     terms = [_repeat(t, times) for t in (mean, _scale(weight, var, eps), mean)]
-    parts = np.empty((PARTS, 2, mean.size * times))
+    parts = np.zeros((PARTS, 2, mean.size * times))
     _masked_sums(g, b, a, terms[0], masked, parts)
     gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
     _input_gradient(masked, a, *terms, False, tuple(_repeat(t, times) for t in slopes), False, out)
@@ -100,10 +101,10 @@ def _add_up(run, total):
 
 @njit(cache=True, parallel=True)
 def _sums(x, shift, parts):
-    """parts[p] = (Σ d, Σ d²), d = x - shift, over the rows of part p"""
+    """parts[p] += (Σ d, Σ d²), d = x - shift, over the rows of part p"""
     Q, C, ahead = x.shape[0], shift.size, distance(x, shift.size)
     for p in prange(PARTS):
-        run, sums = np.zeros((2, C), x.dtype), np.zeros((2, C))
+        run = np.zeros((2, C), x.dtype)
         start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
         for q0 in range(start, stop, RUN):
             q1 = min(stop, q0 + RUN)
@@ -123,8 +124,7 @@ def _sums(x, shift, parts):
                     a_ = a[k] - shift[k]
                     total[k] += a_
                     square[k] += a_ * a_
-            _add_up(run, sums)
-        parts[p] = sums
+            _add_up(run, parts[p])
 
 
 @njit(cache=True, parallel=True)
@@ -162,11 +162,11 @@ def _normalize_add(x, add, mean, scale, bias, relu, far, y):
 
 @njit(cache=True, parallel=True)
 def _gradient_sums(gy, x, mean, scale, bias, relu, parts):
-    """parts[p] = (Σ g, Σ g·(x - mean)), g = gy where the ReLU was open"""
+    """parts[p] += (Σ g, Σ g·(x - mean)), g = gy where the ReLU was open"""
     Q, C, zero, ahead, ahead_gy = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size), distance(gy, mean.size)
     closed = zero if relu else x.dtype.type(np.nan)
     for p in prange(PARTS):
-        run, sums = np.zeros((2, C), x.dtype), np.zeros((2, C))
+        run = np.zeros((2, C), x.dtype)
         start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
         for q0 in range(start, stop, RUN):
             total, product = run[0], run[1]
@@ -179,8 +179,7 @@ def _gradient_sums(gy, x, mean, scale, bias, relu, parts):
                     open_ = zero if d * scale[c] + bias[c] <= closed else g[c]
                     total[c] += open_
                     product[c] += open_ * d
-            _add_up(run, sums)
-        parts[p] = sums
+            _add_up(run, parts[p])
 
 
 @njit(cache=True, parallel=True)
@@ -189,7 +188,7 @@ def _masked_sums(gy, y, x, mean, masked, parts):
     Q, C, zero = x.shape[0], mean.size, x.dtype.type(0)
     ahead, ahead_y, ahead_gy = distance(x, C), distance(y, C), distance(gy, C)
     for p in prange(PARTS):
-        run, sums, m = np.zeros((2, C), x.dtype), np.zeros((2, C)), near(C, x)
+        run, m = np.zeros((2, C), x.dtype), near(C, x)
         start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
         for q0 in range(start, stop, RUN):
             total, product = run[0], run[1]
@@ -204,8 +203,7 @@ def _masked_sums(gy, y, x, mean, masked, parts):
                     total[c] += m[c]
                     product[c] += m[c] * (a[c] - mean[c])
                 put(masked[q].ctypes.data, m.ctypes.data, C, False, x)
-            _add_up(run, sums)
-        parts[p] = sums
+            _add_up(run, parts[p])
 
 
 @njit(cache=True, parallel=True)

@@ -8,9 +8,10 @@ Backward: one pass for Σ gy and Σ gy·xhat, one that writes gx, since both gra
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from kernels.activation.cpu import relu_backward
+from kernels.compiling import njit
 
 FAST = {"reassoc", "contract"}      # a fixed cut of each sum into vector lanes; NaN and infinity survive
 

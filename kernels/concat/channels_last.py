@@ -3,9 +3,10 @@ since a slice of the channels of a channels-last array is one that every kernel 
 concatenation of such slices."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from kernels import layout, streaming
+from kernels.compiling import njit
 from kernels.concat import cpu
 from kernels.streaming import distance, fetch, finish, put
 

@@ -1,7 +1,9 @@
 """The bias of a convolution and its gradient, shared by the compiled rungs."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from kernels.compiling import njit
 
 
 @njit(cache=True, parallel=True)

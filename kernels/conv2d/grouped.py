@@ -12,10 +12,11 @@ as many filters as channels in each; everything else is left to the rung below. 
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
 from kernels import layout, streaming
 from kernels.activation import accumulate
+from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.classes import forward_classes, gradient_classes
 from kernels.conv2d.implicit_gemm import _place, _segments, _share, sum_rows

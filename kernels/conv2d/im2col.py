@@ -9,8 +9,9 @@ Source: Chellapilla, Puri and Simard 2006, "High performance convolutional neura
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from kernels.compiling import njit
 from kernels.conv2d.bias import add_bias, sum_pixels
 from kernels.gemm.matmul import ROWS, multiply, pack, pack_into
 

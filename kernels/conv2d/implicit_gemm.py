@@ -16,9 +16,10 @@ address, Dukhan 2019, "The indirect convolution algorithm".
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
 from kernels import layout, streaming
+from kernels.compiling import njit
 from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
 from kernels.conv2d.packing import ROWS, WIDE, add_splits, kept, merged, pack, panels, unpack
 from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile

@@ -4,8 +4,9 @@ import functools
 import weakref
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from kernels.compiling import njit
 from kernels.gemm.micro import lanes, registers, square_transpose
 from kernels.layout import aligned
 

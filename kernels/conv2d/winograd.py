@@ -25,9 +25,10 @@ neural networks", sections 3 and 4; the transforms are theirs.
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
 from kernels import layout, streaming
+from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, winograd_many
 from kernels.conv2d.implicit_gemm import _aligned, _height, _tile, sum_rows
 from kernels.conv2d.packing import kept, pack, panels, unpack

@@ -8,9 +8,10 @@ sums of all points lie in the second cache, and only the gradients of taps leave
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
 from kernels import layout
+from kernels.compiling import njit
 from kernels.conv2d.implicit_gemm import _aligned, _height, _tile
 from kernels.conv2d.packing import _pack_filters, _unpack_filters, kept, pack, panels
 from kernels.conv2d.winograd_tiles import (
@@ -91,7 +92,8 @@ def _convolve_panels(V, packed, table, sizes, bias, grid, block, scratch, y):
             wide = vectors * width
             U, M, step = scratch[worker], scratch[worker, POINTS * (depth * wide + APART):], (last - first) * wide + APART
             row_places(first, last, (depth, wide), places)
-            places[1] -= first * wide
+            for row in range(places.shape[1]):
+                places[1, row] -= first * wide
             for part in range(V.shape[0]):
                 few = min(depth, C - part * depth)
                 transform_panel(packed[start * 9 * C:], (C, part * depth, few, vectors, turned), depth * wide + APART, U)

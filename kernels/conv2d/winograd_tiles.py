@@ -5,9 +5,10 @@ channels. Source: Lavin and Gray 2016, "Fast algorithms for convolutional neural
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from kernels import layout
+from kernels.compiling import njit
 from kernels.conv2d.implicit_gemm import _aligned
 from kernels.conv2d.packing import ROWS
 from kernels.gemm.micro import registers, tile_transform

@@ -1,9 +1,10 @@
 """Dropout as one parallel pass: each element hashes its own number, nothing is stored."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from kernels import layout
+from kernels.compiling import njit
 
 ANY_ORDER = True
 GAMMA, MIX1, MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

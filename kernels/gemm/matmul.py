@@ -6,8 +6,8 @@ Source: Goto and van de Geijn 2008, sections 4 and 5.
 """
 
 import numpy as np
-from numba import njit
 
+from kernels.compiling import njit
 from kernels.gemm.micro import product_tile, registers
 
 ROWS, VECTOR = (8 if registers()[1] == 32 else 4), registers()[0]

@@ -5,7 +5,9 @@ gradients). `reassoc` lets LLVM cut a dot product into vector lanes; the cut is 
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from kernels.compiling import njit
 
 FAST = {"reassoc", "contract"}      # not nnan, not ninf: NaN and infinity stay what they are
 

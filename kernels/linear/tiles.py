@@ -13,9 +13,10 @@ Columns that fill no vector are added up one by one. Source of the blocking: Got
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from kernels import layout
+from kernels.compiling import njit
 from kernels.conv2d.implicit_gemm import R1, R2, R3, R4, VECTOR, _height, _tile
 from kernels.conv2d.packing import panels
 from kernels.gemm.micro import lanes

@@ -3,7 +3,9 @@
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from kernels.compiling import njit
 
 
 def log_softmax_forward(x):

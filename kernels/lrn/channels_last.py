@@ -8,9 +8,10 @@ Python's, which raises where it divides by zero, keeps LLVM from making vectors 
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from kernels import layout, streaming
+from kernels.compiling import njit
 from kernels.streaming import distance, fetch, finish, near, put
 
 ANY_ORDER = True        # arrays are put in channels-last order here

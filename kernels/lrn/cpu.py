@@ -8,7 +8,9 @@ in the place of a power.
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from kernels.compiling import njit
 
 RUN = 128       # pixels: 128 float32 of 5 channels are 2.5 KB
 FAST = {"reassoc", "contract"}

@@ -6,9 +6,10 @@ zeroed first.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from kernels import layout
+from kernels.compiling import njit
 from kernels.streaming import distance, fetch, put
 
 ANY_ORDER = True        # arrays are put in channels-last order here

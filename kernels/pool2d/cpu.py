@@ -4,7 +4,9 @@ The window's rows and columns are clipped to the image once per position; the in
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from kernels.compiling import njit
 
 
 def max_forward(x, window):

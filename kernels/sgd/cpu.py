@@ -5,8 +5,10 @@ shares the pieces out, so that threads are woken once.
 """
 
 import numpy as np
-from numba import carray, config, njit, prange, types
+from numba import carray, config, prange, types
 from numba.extending import intrinsic
+
+from kernels.compiling import njit
 
 CHUNK = 1 << 14         # values to a task
 

@@ -1,9 +1,17 @@
 """`minicnn warmup` compiles what it says: each rung gets shapes that it computes itself."""
 
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
 import pytest
 
 import kernels
 from kernels.conv2d import grouped, implicit_gemm, winograd, winograd_many
+from minicnn import models
 from minicnn.study import warmup
 
 
@@ -30,6 +38,64 @@ def test_a_rung_that_leaves_shapes_to_another_is_reached(rung, entries, monkeypa
 
 
 def test_every_rung_of_every_room_is_warmed():
-    named = {tuple(what.split()[:2]) for what, _ in warmup.kernel_steps(("float64",))}
+    named = {tuple(what.split()[:2]) for what, _ in warmup.kernel_steps(("float64",)) if "," not in what}
     rooms = {name: room for name, room in kernels.ROOMS.items() if name in {op for op, _ in named}}
     assert named == {(name, rung) for name, room in rooms.items() for rung in room.rungs if rung != "reference"}
+
+
+@pytest.mark.jit
+def test_helpers_take_the_steps_that_the_layers_need():
+    """In other processes, which this one waits for only here."""
+    model = models.create("resnet20")
+    assert {"Conv2d", "BatchNorm2d", "Linear", "Loss"} <= warmup.layer_names(model)
+    with warmup.helpers({"Loss", "Identity"}, 1) as done:
+        deadline = time.monotonic() + 120
+        while len(done) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert [name for name, _ in done] == ["loss", "update"]
+
+
+@pytest.mark.parametrize(("layers", "count"), [({"Conv2d"}, 0), (set(), 2)])
+def test_no_helper_where_there_is_no_core_or_no_step(layers, count):
+    with warmup.helpers(layers, count) as done:
+        assert done == []
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("name", warmup.STEPS)
+def test_a_step_computes_in_the_dtype_it_is_told(name, monkeypatch):
+    """Its arrays and no others reach the rooms' compiled rungs."""
+    seen = []
+    real = kernels.dispatch.threads.call
+
+    def note(function, *args, alone=False):
+        seen.extend(a.dtype for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f")
+        return real(function, *args, alone=alone)
+    monkeypatch.setattr(kernels.dispatch.threads, "call", note)
+    warmup.STEPS[name][1]("float32")
+    assert set(seen) <= {np.dtype("float32")}
+    assert seen or name == "update"         # which takes lists
+
+
+TRAINING_STEP = """
+import json, numpy as np
+from minicnn import Tensor, models, ops, optim
+from minicnn.study.compilation import watching
+model = models.create("resnet20")
+optimizer = optim.SGD(model.parameters(), 0.1, 0.9)
+with watching() as seen:
+    loss = ops.cross_entropy(model(Tensor(np.ones((5, 3, 32, 32), np.float32))), np.zeros(5, np.int64))
+    loss.backward()
+    optimizer.step()
+print(json.dumps(seen.compiled))
+"""
+
+
+@pytest.mark.jit
+@pytest.mark.slow
+def test_after_warming_up_a_training_step_compiles_nothing(tmp_path):
+    def run(*command):
+        return subprocess.run([sys.executable, *command], env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, check=True,
+                              capture_output=True, text=True, timeout=600).stdout
+    assert "functions compiled" in run("-m", "minicnn", "warmup", "resnet20")
+    assert json.loads(run("-c", TRAINING_STEP)) == 0

@@ -1,0 +1,33 @@
+"""numba.njit for the kernels, at the level of optimisation that they need.
+
+At LLVM's first level all that ResNet-50 needs is compiled in four fifths of the time of its third, and networks train as
+fast: where speed counts, the kernels say themselves which vectors and how much unrolling they want (gemm/micro.py,
+streaming.py), and plain loops become vectors at either level. Functions of other packages keep Numba's level, and a level
+set with NUMBA_OPT holds for these, too.
+"""
+
+import os
+
+from numba import config, njit
+from numba.core import event
+
+LEVEL = 1
+_outer = []         # the levels of the functions around the one that is being compiled
+
+
+class _Level(event.Listener):
+    """Numba tells when it begins and ends to compile a function, under its lock. What a kernel calls, it compiles within."""
+
+    def on_start(self, event):
+        _outer.append(config.OPT)
+        if event.data["dispatcher"].py_func.__module__.startswith("kernels."):
+            config.OPT = type(config.OPT)(LEVEL)
+
+    def on_end(self, event):
+        config.OPT = _outer.pop()
+
+
+if "NUMBA_OPT" not in os.environ:
+    event.register("numba:compile", _Level())
+
+__all__ = ["njit"]

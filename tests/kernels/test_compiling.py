@@ -1,0 +1,66 @@
+"""The level of optimisation: the kernels' own for the kernels, Numba's for everybody else."""
+
+import itertools
+import os
+
+import pytest
+from numba import config
+from numba.extending import overload
+
+from kernels.compiling import LEVEL, njit
+
+pytestmark = [pytest.mark.jit,
+              pytest.mark.skipif("NUMBA_OPT" in os.environ, reason="NUMBA_OPT sets one level for all")]
+LENGTHS = itertools.count(1)        # each a type of its own: an overload is asked once for a type
+
+
+def _note_level(_):
+    """Compiled to nothing; see `levels`."""
+
+
+@pytest.fixture(scope="module")
+def levels():
+    """The level at each compilation of a call of _note_level."""
+    seen = []
+
+    @overload(_note_level)
+    def _noting(_):
+        seen.append(int(config.OPT))
+        return lambda _: None
+    return seen
+
+
+def function(module, calls=()):
+    """A compiled function of a module, which first calls others."""
+    inner = calls[0] if calls else (lambda: None)
+    inner = inner if calls else njit(inner)
+    own = (0,) * next(LENGTHS)
+
+    def outer():
+        inner()
+        _note_level(own)
+    outer.__module__ = module
+    return njit(outer)
+
+
+def test_kernels_have_their_level_and_others_keep_theirs(levels):
+    usual = int(config.OPT)
+    assert usual != LEVEL
+    kernel = function("kernels.room.rung")
+    for compiled, expected in [(kernel, [LEVEL]), (function("somebody.else"), [usual]),
+                               (function("somebody.kernels.too", [function("kernels.room.other")]), [LEVEL, usual])]:
+        levels.clear()
+        compiled()
+        assert levels == expected
+    assert int(config.OPT) == usual
+
+
+def test_the_level_is_as_before_where_a_kernel_does_not_compile(levels):
+    usual = int(config.OPT)
+
+    def wrong():
+        return _nobody_knows()  # noqa: F821
+    wrong.__module__ = "kernels.room.wrong"
+    with pytest.raises(Exception, match="_nobody_knows"):
+        njit(wrong)()
+    assert int(config.OPT) == usual
