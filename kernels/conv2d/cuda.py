@@ -185,8 +185,9 @@ def _backward_plan(window, shape, out_shape, channels, filters, room, _tracing):
 def _plan(phases, N, M, groups, room):
     """phases: (taps, rows and columns of its pixels, its first pixel's row and column) of each."""
     most, height = max(len(phase[0]) for phase in phases), rows_for(M) * SIDE
-    tiles = [cut(N * I * J, WIDE) for _, I, J, _, _ in phases]
-    _, chunks = chunks_of(most, sum(tiles) * cut(M, height) * groups, room)
+    tiles, high = [cut(N * I * J, WIDE) for _, I, J, _, _ in phases], cut(M, height) * groups
+    busy = cut(sum(count * len(phase[0]) for count, phase in zip(tiles, phases)), max(most, 1))     # as if all had `most` taps
+    _, chunks = chunks_of(most, busy * high, room, sum(tiles) * high)
     taps, table, start = [], [], 0
     for lines, I, J, top, left in phases:
         length = cut(cut(max(len(lines), 1), chunks), DEPTH) * DEPTH

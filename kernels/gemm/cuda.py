@@ -67,17 +67,18 @@ def slots(dtype):
 
 
 @functools.lru_cache(maxsize=4096)
-def chunks_of(Q, tiles, room):
-    """(length of a chunk of Q, how many): as many as take the least time, where `room` blocks run side by side.
+def chunks_of(Q, tiles, room, written=None):
+    """(length of a chunk of Q, how many): as many as take the least time, where `room` blocks run side by side. written: tiles
+    that a chunk writes, where that is not `tiles`, those that have a sum of Q.
 
     Equal blocks start and end together, `room` of them at a time: 144 tiles on a GPU with room for 264 leave half of it idle,
     and so do 300. Cut in eleven, 144 tiles make 1,584 blocks that fill it six times. What a chunk costs besides: ENDS slices of
     its block's time, and its share is written and added. Depends on the sizes and the device alone.
     """
-    length = cut(max(Q, 1), DEPTH)
+    length, written = cut(max(Q, 1), DEPTH), tiles if written is None else written
 
     def time(chunks):
-        return (cut(tiles * chunks, room) * (cut(length, chunks) + ENDS) + (chunks > 1) * chunks * tiles * SHARE, chunks)
+        return (cut(tiles * chunks, room) * (cut(length, chunks) + ENDS) + (chunks > 1) * chunks * written * SHARE, chunks)
     _, chunks = min(time(chunks) for chunks in range(1, max(1, min(MOST, length // SLICES)) + 1))
     chunk = cut(length, chunks) * DEPTH
     return chunk, cut(max(Q, 1), chunk)

@@ -154,3 +154,22 @@ class _With:
 
     def __getattr__(self, name):
         return self.names[name] if name in self.names else getattr(self.module, name)
+
+
+def test_pixels_without_taps_are_written_but_are_no_work(monkeypatch):
+    """So are three of four phases of the data gradient of a 1x1 convolution with stride 2: the fourth's sum is cut as if they
+    were not there, or three of four of the blocks that are to fill the device would have nothing to do."""
+    from kernels.conv2d import cuda as conv
+    from kernels.gemm.cuda import chunks_of
+    seen = []
+
+    def note(Q, tiles, room, written=None):
+        seen.append((Q, tiles, written))
+        return chunks_of(Q, tiles, room, written)
+    monkeypatch.setattr(conv, "chunks_of", note)
+    conv._backward_plan.__wrapped__(Window2d.of(1, 2, 0), (2, 16, 14, 10), (2, 48, 7, 5), 16, 48, 8, False)
+    conv._backward_plan.__wrapped__(Window2d.of(1, 1, 0), (2, 16, 7, 5), (2, 48, 7, 5), 16, 48, 8, False)
+    (Q, tiles, written), alone = seen
+    assert alone == (Q, tiles, tiles)
+    assert written == 4 * tiles
+    assert chunks_of(4096, 2, 8, 8) == chunks_of(4096, 2, 8) != chunks_of(4096, 8, 8)
