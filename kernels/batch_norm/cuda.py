@@ -32,7 +32,7 @@ def statistics(x):
 def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     """See the room."""
     N, C, P = _flat(x)
-    y = np.empty_like(x)
+    y = DeviceArray(x.shape, x.dtype)
     launch_planes(_normalize, C, P, x, (mean, var, weight, bias), x.dtype.type(eps), x if add is None else add,
                   (add is not None, relu), y, (N, C, P), images=N)
     return y
@@ -60,7 +60,7 @@ def move_running(running_mean, running_var, mean, var, momentum, count):
 
 def _backward(gy, x, mean, var, weight, eps, batch_statistics, bias, behind_relu):
     N, C, P = _flat(x)
-    gx, gweight, gbias = np.empty_like(x), np.empty_like(mean), np.empty_like(mean)
+    gx, gweight, gbias = (DeviceArray(like.shape, x.dtype) for like in (x, mean, mean))
     chunk, chunks = cut(N * P, C)
     partial = DeviceArray((2, C, chunks), np.float64)
     terms, eps = (mean, var, weight, bias), x.dtype.type(eps)

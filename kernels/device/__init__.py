@@ -7,6 +7,7 @@
 Importing this package imports NumPy alone: numba.cuda is loaded by kernels.device.shim when the first array is moved.
 """
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -88,10 +89,16 @@ def place(what, arrays):
 
 def call_room(room, function, args):
     """Run `function` of the room's CUDA twin. Raises BackendError where the room has none."""
-    name = f"kernels.{room}.cuda"
-    there = name in sys.modules or importlib.util.find_spec(name) is not None
-    twin = getattr(importlib.import_module(name), function, None) if there else None
+    twin = getattr(_twins(room), function, None)
     if twin is None:
         raise BackendError(f"{room}.{function} has no CUDA version; run it on the CPU: model.to('cpu'), or .to('cpu') on its "
                            "inputs")
     return twin(*args)
+
+
+@functools.cache
+def _twins(room):
+    """The module of a room's CUDA kernels, None where it has none."""
+    name = f"kernels.{room}.cuda"
+    there = name in sys.modules or importlib.util.find_spec(name) is not None
+    return importlib.import_module(name) if there else None

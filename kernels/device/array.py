@@ -35,8 +35,9 @@ class DeviceArray(NDArrayOperatorsMixin):
     flags = Flags(c_contiguous=True, writeable=True)
 
     def __init__(self, shape, dtype, storage=None):
-        self.shape, self.dtype = tuple(map(int, shape)), np.dtype(dtype)
-        self.storage = storage or pool.new_storage(math.prod(self.shape), self.dtype)
+        self.shape = shape = tuple(map(int, shape))
+        self.dtype = dtype = np.dtype(dtype)
+        self.storage = storage or pool.new_storage(math.prod(shape), dtype)
 
     @classmethod
     def of(cls, array):

@@ -13,6 +13,7 @@ os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")     # small arra
 import numpy as np
 from numba import config
 
+from kernels.device import pool
 from kernels.errors import BackendError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -54,7 +55,7 @@ def tile(blocks):
     return cuda.jit if SIMULATED else cuda.jit(cache=True, launch_bounds=(THREADS, blocks))
 
 
-_tracing = []       # a list of (kernel, arguments) inside `Tracing`, the last one counts
+_tracing = pool.tracing     # a list of (kernel, arguments) inside `Tracing`, the last one counts
 
 
 def why_not():
@@ -110,7 +111,7 @@ def launch(function, grid, block, *args):
         grid = (grid,)
     if 0 in grid:
         return
-    if max(grid[1:], default=0) > LIMIT_YZ:
+    if len(grid) > 1 and max(grid[1:]) > LIMIT_YZ:
         name = getattr(function, "py_func", function).__name__.strip("_")
         raise BackendError(f"{name}: the arrays need a grid of {' x '.join(map(str, grid))} blocks, "
                            f"a GPU takes {LIMIT_YZ} along the last two axes; use a smaller batch, or fewer channels or groups")

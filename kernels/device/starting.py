@@ -3,8 +3,7 @@
 Numba asks at every launch what each argument is, and makes a C number of each by the name of its type. For a kernel of one
 array that took 19 microseconds of the host on the machine of docs/cpu_and_gpu.md, for a convolution with its twenty sizes more:
 longer than most kernels run. The answers are the same at every step. So they are kept: a kernel is found by the kinds of its
-arguments, and only their values are passed on, as Numba passes them, in 6 microseconds. What is of another kind goes
-Numba's way.
+arguments, and only their values are passed on, as Numba passes them. What is of another kind goes Numba's way.
 """
 
 import ctypes
@@ -13,6 +12,8 @@ import functools
 import numpy as np
 from cuda.core import LaunchConfig
 from cuda.core import launch as start_kernel
+
+from kernels.device.array import DeviceArray
 
 # How Numba passes a number of each type. A Python int is passed as it is, as 64 bits.
 NUMBERS = {int: int, bool: bool, float: ctypes.c_double, np.float32: ctypes.c_float, np.float64: ctypes.c_double,
@@ -24,7 +25,7 @@ _compiled = {}      # (kernel, the kinds of its arguments): what the driver star
 def start(function, grid, block, stream, args, flatten):
     """function[grid, block, stream](*args) of DeviceArrays, numbers, and tuples of these. flatten: args -> what Numba takes."""
     kinds, values = [function], []
-    if not all(_sort(arg, kinds, values) for arg in args):
+    if not _sort(args, kinds, values):
         function[grid, block, stream](*flatten(args))
         return
     key = tuple(kinds)
@@ -36,27 +37,26 @@ def start(function, grid, block, stream, args, flatten):
     start_kernel(stream, config, kernel, *values)
 
 
-def _sort(arg, kinds, values):
-    """Append what `arg` is to `kinds` and what the driver gets of it to `values`; whether that is known here."""
-    kind = type(arg)
-    number = NUMBERS.get(kind)
-    if number is not None:
-        kinds.append(kind)
-        values.append(number(arg))
-        return True
-    storage = getattr(arg, "storage", None)
-    if storage is not None:
-        kinds.append(storage.dtype)
-        values += passed(storage.block)
-        return True
-    if not isinstance(arg, tuple):
-        return False
-    if hasattr(kind, "_fields"):            # a kernel's sizes: whole numbers all
-        kinds.append(kind)
-        values += arg
-        return True
-    kinds.append(len(arg))
-    return all(_sort(part, kinds, values) for part in arg)
+def _sort(args, kinds, values):
+    """Append what each of `args` is to `kinds` and what the driver gets of it to `values`; whether all are known here."""
+    for arg in args:
+        kind = type(arg)
+        if kind is DeviceArray:
+            kinds.append(arg.dtype)
+            values.extend(passed(arg.storage.block))
+        elif kind in NUMBERS:
+            kinds.append(kind)
+            values.append(NUMBERS[kind](arg))
+        elif kind is tuple:
+            kinds.append(len(arg))
+            if not _sort(arg, kinds, values):
+                return False
+        elif issubclass(kind, tuple):       # a kernel's sizes, named: whole numbers all
+            kinds.append(kind)
+            values.extend(arg)
+        else:
+            return False
+    return True
 
 
 def passed(block):

@@ -43,6 +43,7 @@ ENDS, SHARE = 4, 0.023                      # what a chunk costs besides, in the
 WORTH = (0.4, 1.0) if SIMULATED else (0.4, 0.6, 0.85, 1.0)      # of a tile with so many rows: a guess, not measured
 
 
+@functools.cache
 def rows_for(M):
     """How many rows of the tile a thread owns: large tiles read less, but rows beyond M are computed for nothing."""
     def value(worth, rows):

@@ -93,6 +93,7 @@ def test_what_has_no_cuda_version_is_refused_by_name(a, monkeypatch):
         np.add.reduce(x)
     with pytest.raises(BackendError, match="activation.gelu has no CUDA version"):
         device.call_room("activation", "gelu", [x])
+    monkeypatch.setattr(device, "_twins", device._twins.__wrapped__)
     monkeypatch.delitem(sys.modules, "kernels.activation.cuda", raising=False)
     monkeypatch.setattr("kernels.device.importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackendError, match=r"activation.relu_forward has no CUDA version; run it on the CPU: model.to"):

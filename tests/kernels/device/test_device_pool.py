@@ -52,7 +52,7 @@ def test_a_kernel_is_started_with_what_numba_would_pass():
     for arg in args:
         numba._prepare_args(typeof(arg, Purpose.argument), arg, 0, [], expected)
     kinds, values = [], []
-    assert all(_sort(arg, kinds, values) for arg in args)
+    assert _sort(args, kinds, values)
     assert set(NUMBERS) <= {kind for kind in kinds if isinstance(kind, type)}
     assert [_as_bytes(v) for v in values] == [_as_bytes(v) for v in expected]
 
