@@ -118,25 +118,39 @@ def _clip(position, stride, pad, dilation, kernel, size):
     return start, stop
 
 
+@njit(inline="always")
+def _wins(value, best):
+    """Whether a value takes the place of the best so far: it is larger, or the first NaN."""
+    return (best == best) & (not value <= best)
+
+
 @njit(cache=True, parallel=True)
 def _max_forward(x, size, window, y, argmax):
-    (H, W), (N, OH, OW, C) = size, y.shape
+    """Three pixels of a window's row at a time, so that the best so far is read and written once for them. Where a row has fewer,
+    its last counts again: it takes no place from itself."""
+    (H, W), (N, OH, OW, C), step = size, y.shape, window.dilation_w
     for row in prange(N * OH):
         n, i = row // OH, row % OH
         h0, h1 = _clip(i, window.stride_h, window.top, window.dilation_h, window.kernel_h, H)
         for j in range(OW):
-            w0, w1 = _clip(j, window.stride_w, window.left, window.dilation_w, window.kernel_w, W)
-            best, where, first = y[n, i, j], argmax[n, i, j], x[(n * H + h0) * W + w0]
+            w0, w1 = _clip(j, window.stride_w, window.left, step, window.kernel_w, W)
+            best, where, last = y[n, i, j], argmax[n, i, j], w0 + (w1 - 1 - w0) // step * step
+            first = x[(n * H + h0) * W + w0]
             for c in range(C):
                 best[c], where[c] = first[c], h0 * W + w0
             for h in range(h0, h1, window.dilation_h):
-                for w in range(w0, w1, window.dilation_w):
-                    values, at = x[(n * H + h) * W + w], np.int32(h * W + w)
+                for w in range(w0, w1, 3 * step):
+                    second, third = min(w + step, last), min(w + 2 * step, last)
+                    at, at_2, at_3 = np.int32(h * W + w), np.int32(h * W + second), np.int32(h * W + third)
+                    a, b, d = x[(n * H + h) * W + w], x[(n * H + h) * W + second], x[(n * H + h) * W + third]
                     for c in range(C):
-                        # larger, or the first NaN
-                        wins = (values[c] > best[c]) | ((values[c] != values[c]) & (best[c] == best[c]))
-                        best[c] = values[c] if wins else best[c]
-                        where[c] = at if wins else where[c]
+                        value, place = best[c], where[c]
+                        wins = _wins(a[c], value)
+                        value, place = a[c] if wins else value, at if wins else place
+                        wins = _wins(b[c], value)
+                        value, place = b[c] if wins else value, at_2 if wins else place
+                        wins = _wins(d[c], value)
+                        best[c], where[c] = d[c] if wins else value, at_3 if wins else place
 
 
 @njit(cache=True, parallel=True)
