@@ -126,8 +126,8 @@ def _wins(value, best):
 
 @njit(cache=True, parallel=True)
 def _max_forward(x, size, window, y, argmax):
-    """Three pixels of a window's row at a time, so that the best so far is read and written once for them. Where a row has fewer,
-    its last counts again: it takes no place from itself."""
+    """Three pixels of a window's row at a time, so that the best so far is read and written once for them. Where a row has
+    fewer, its last counts again: it takes no place from itself."""
     (H, W), (N, OH, OW, C), step = size, y.shape, window.dilation_w
     for row in prange(N * OH):
         n, i = row // OH, row % OH

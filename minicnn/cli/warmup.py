@@ -3,7 +3,7 @@
 import time
 
 HELP = "compile the kernels ahead of time and keep them on disk"
-HELPERS = 3             # further processes at most: what can be shared out takes no longer than the rest by then
+HELPERS = 3             # further processes at most, which is a guess: two cores were measured
 
 
 def add_arguments(parser):

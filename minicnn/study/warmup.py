@@ -1,8 +1,8 @@
 """Compile ahead of time: Numba keeps what it compiled on disk, so that later runs start at once.
 
-Numba compiles one function at a time in a process. A network's training step is therefore run here while other processes, one
-for each further core, compile what the step will come to last: the backward passes, then the end of the forward pass. What
-they have finished, this process finds in Numba's cache.
+Numba compiles one function at a time in a process. A network's training step is therefore run here while other processes
+compile what the step comes to late, the backward passes first. What they have finished, this process finds in Numba's cache;
+what they could not do, it does itself.
 """
 
 import contextlib
