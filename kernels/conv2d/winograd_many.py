@@ -92,7 +92,7 @@ def _convolve_panels(V, packed, table, sizes, bias, grid, block, scratch, y):
             wide = vectors * width
             U, M, step = scratch[worker], scratch[worker, POINTS * (depth * wide + APART):], (last - first) * wide + APART
             row_places(first, last, (depth, wide), places)
-            for row in range(places.shape[1]):
+            for row in range(places.shape[1]):          # with a slice the texts of NumPy's errors would be compiled too
                 places[1, row] -= first * wide
             for part in range(V.shape[0]):
                 few = min(depth, C - part * depth)

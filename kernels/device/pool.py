@@ -95,7 +95,7 @@ def _device_memory(count, dtype):
 
 
 _pool, _HOST = Pool(_device_memory), Pool(np.zeros)
-tracing = []        # what shim.Tracing lists, the last one counts
+tracing = []        # lists of (kernel, arguments), one for each shim.Tracing that is open; the last one counts
 
 
 def release():

@@ -55,12 +55,9 @@ def tile(blocks):
     return cuda.jit if SIMULATED else cuda.jit(cache=True, launch_bounds=(THREADS, blocks))
 
 
-_tracing = pool.tracing     # a list of (kernel, arguments) inside `Tracing`, the last one counts
-
-
 def why_not():
     """None if kernels can run here, else a sentence that says why not."""
-    if SIMULATED or _tracing:
+    if SIMULATED or pool.tracing:
         return None
     if cuda.is_available():
         return None
@@ -83,7 +80,7 @@ def _processors():
 
 def processors():
     """Multiprocessors of the device; those of a large one where none is asked, since nothing runs."""
-    return 2 if SIMULATED else 132 if _tracing else _processors()
+    return 2 if SIMULATED else 132 if pool.tracing else _processors()
 
 
 @functools.cache
@@ -115,8 +112,8 @@ def launch(function, grid, block, *args):
         name = getattr(function, "py_func", function).__name__.strip("_")
         raise BackendError(f"{name}: the arrays need a grid of {' x '.join(map(str, grid))} blocks, "
                            f"a GPU takes {LIMIT_YZ} along the last two axes; use a smaller batch, or fewer channels or groups")
-    if _tracing:
-        _tracing[-1].append((function, _flatten(args)))
+    if pool.tracing:
+        pool.tracing[-1].append((function, _flatten(args)))
     elif SIMULATED:
         function[grid, block, stream()](*_flatten(args))
     else:
@@ -163,13 +160,13 @@ class Tracing:
     """
 
     def __enter__(self):
-        _tracing.append([])
-        return _tracing[-1]
+        pool.tracing.append([])
+        return pool.tracing[-1]
 
     def __exit__(self, *_):
-        _tracing.pop()
+        pool.tracing.pop()
 
 
 def is_tracing():
     """Whether launches are only listed."""
-    return bool(_tracing)
+    return bool(pool.tracing)

@@ -1,9 +1,8 @@
 """Starting a kernel without asking anew what it is given.
 
-Numba asks at every launch what each argument is, and makes a C number of each by the name of its type. For a kernel of one
-array that took 19 microseconds of the host on the machine of docs/cpu_and_gpu.md, for a convolution with its twenty sizes more:
-longer than most kernels run. The answers are the same at every step. So they are kept: a kernel is found by the kinds of its
-arguments, and only their values are passed on, as Numba passes them. What is of another kind goes Numba's way.
+Numba asks at every launch what each argument is, and makes a C number of each by the name of its type, which takes longer than
+most kernels run. The answers are the same at every step. So they are kept: a kernel is found by the kinds of its arguments, and
+only their values are passed on, as Numba passes them. What is of another kind goes Numba's way.
 """
 
 import ctypes

@@ -37,11 +37,21 @@ def kernel_steps(dtypes=("float32", "float64")):
 
 def _run_rung(op, rung, dtype):
     for options in SUITABLE.get(rung, [SMALL.get(op, SMALL_MAP)]):
-        cases = bench_cases.cases(op, dtype, **options)
-        with kernels.using(**{op: rung}):
-            for case in cases:
-                case.call("forward", rung)()
-                case.call("backward", rung)()
+        for case in bench_cases.cases(op, dtype, **options):
+            _run_case(case, rung, "forward", "backward")
+
+
+def _run_case(case, rung, *directions):
+    with kernels.using(**{case.op: rung}):
+        for direction in directions:
+            case.call(direction, rung)()
+
+
+def _benched(op, *directions):
+    """A step of STEPS: the first of bench's cases of an operation, on its highest rung."""
+    def step(dtype):
+        _run_case(bench_cases.cases(op, dtype, **SMALL.get(op, SMALL_MAP))[0], kernels.rungs(op)[-1], *directions)
+    return step
 
 
 def warm_model(model, input_shape, batch=2):
@@ -108,11 +118,6 @@ def _norm(dtype):
     return _image(dtype, 2, 16, 8, 8), *(np.ones(16, dtype) for _ in range(4))
 
 
-def _norm_backward(dtype):
-    x, mean, var, weight, bias = _norm(dtype)
-    kernels.batch_norm.backward(x, x, mean, var, weight, 1e-5, True, bias)
-
-
 def _norm_add_backward(dtype):
     x, mean, var, weight, _ = _norm(dtype)
     kernels.batch_norm.add_relu_backward(x, x, x, mean, var, weight, 1e-5, True)
@@ -123,26 +128,6 @@ def _norm_add_forward(dtype):
     kernels.batch_norm.normalize(x, mean, var, weight, bias, 1e-5, x, True)
 
 
-def _linear(dtype, direction):
-    x, weight = np.ones((2, 64), dtype), np.ones((32, 64), dtype)
-    if direction == "forward":
-        kernels.linear.forward(x, weight, np.ones(32, dtype))
-    else:
-        kernels.linear.backward(np.ones((2, 32), dtype), x, weight)
-
-
-def _max_pool_backward(dtype):
-    window = kernels.Window2d.of(2, 2, 0)
-    y, argmax = kernels.pool2d.max_forward(_image(dtype, 2, 16, 8, 8), window)
-    kernels.pool2d.max_backward(y, argmax, window, 8, 8)
-
-
-def _loss(dtype):
-    logits, labels = np.ones((2, 8), dtype), np.zeros(2, np.int64)
-    _, logp = kernels.loss.cross_entropy_forward(logits, labels)
-    kernels.loss.cross_entropy_backward(1.0, logp, labels)
-
-
 def _update(dtype):
     """A step of the optimizer, on a parameter of its own."""
     kernels.sgd.step_all(*([np.ones(4, dtype)] for _ in range(3)), 0.1, 0.9)
@@ -151,16 +136,16 @@ def _update(dtype):
 # What a helper can do: the layer that needs it, and a function of the dtype. First what has no functions in common with a
 # network's first layers, which are compiled by the process that runs it meanwhile; then what a training step comes to late.
 STEPS = {
-    "batch norm backward": ("BatchNorm2d", _norm_backward),
+    "batch norm backward": ("BatchNorm2d", _benched("batch_norm", "backward")),
     "batch norm, shortcut backward": ("BatchNorm2d", _norm_add_backward),
-    "linear backward": ("Linear", lambda dtype: _linear(dtype, "backward")),
-    "max pooling backward": ("MaxPool2d", _max_pool_backward),
+    "linear backward": ("Linear", _benched("linear", "backward")),
+    "max pooling backward": ("MaxPool2d", _benched("pool2d", "backward")),
     "convolution backward": ("Conv2d", lambda dtype: _convolution(dtype, "implicit_gemm", "backward", 64, 8, 1)),
     "winograd backward, many filters": ("Conv2d", lambda dtype: _convolution(dtype, "winograd", "backward", 512, 7, 3)),
     "winograd backward": ("Conv2d", lambda dtype: _convolution(dtype, "winograd", "backward", 64, 8, 3)),
-    "loss": ("Loss", _loss),
+    "loss": ("Loss", _benched("loss", "forward", "backward")),
     "update": ("Loss", _update),
-    "linear forward": ("Linear", lambda dtype: _linear(dtype, "forward")),
+    "linear forward": ("Linear", _benched("linear", "forward")),
     "batch norm, shortcut forward": ("BatchNorm2d", _norm_add_forward),
     "winograd forward, many filters": ("Conv2d", lambda dtype: _convolution(dtype, "winograd", "forward", 512, 7, 3)),
     "winograd forward": ("Conv2d", lambda dtype: _convolution(dtype, "winograd", "forward", 64, 8, 3)),

@@ -30,10 +30,9 @@ def levels():
     return seen
 
 
-def function(module, calls=()):
-    """A compiled function of a module, which first calls others."""
-    inner = calls[0] if calls else (lambda: None)
-    inner = inner if calls else njit(inner)
+def function(module, inner=None):
+    """A compiled function of a module, which first calls another."""
+    inner = inner or njit(lambda: None)
     own = (0,) * next(LENGTHS)
 
     def outer():
@@ -48,7 +47,7 @@ def test_kernels_have_their_level_and_others_keep_theirs(levels):
     assert usual != LEVEL
     kernel = function("kernels.room.rung")
     for compiled, expected in [(kernel, [LEVEL]), (function("somebody.else"), [usual]),
-                               (function("somebody.kernels.too", [function("kernels.room.other")]), [LEVEL, usual])]:
+                               (function("somebody.kernels.too", function("kernels.room.other")), [LEVEL, usual])]:
         levels.clear()
         compiled()
         assert levels == expected
