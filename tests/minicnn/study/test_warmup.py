@@ -40,6 +40,21 @@ def test_a_rung_that_leaves_shapes_to_another_is_reached(rung, entries, monkeypa
     assert called == {name for _, name in entries}
 
 
+@pytest.mark.parametrize("rung_or_step", ["linear tiles float32", "linear backward, float32"])
+def test_linear_layers_are_wide_enough_for_tiles(rung_or_step, monkeypatch):
+    """Columns that fill no vector are added up elsewhere, and would leave the tiles uncompiled."""
+    from kernels.linear import tiles
+    called = set()
+
+    def note(name, real):
+        monkeypatch.setattr(tiles, name, lambda *args: (called.add(name), real(*args))[1])
+    for name in ("_input_gradient", "_weight_gradient"):
+        note(name, getattr(tiles, name))
+    step, = (run for what, run in warmup.kernel_steps(("float32",)) if what == rung_or_step)
+    step()
+    assert called == {"_input_gradient", "_weight_gradient"}
+
+
 def test_every_rung_of_every_room_is_warmed():
     named = {tuple(what.split()[:2]) for what, _ in warmup.kernel_steps(("float64",)) if "," not in what}
     rooms = {name: room for name, room in kernels.ROOMS.items() if name in {op for op, _ in named}}
