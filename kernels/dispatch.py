@@ -24,15 +24,17 @@ FEW = 16384         # values: below this, waking a second thread takes longer th
 
 def by_order(function, *args):
     """The rung for rooms that have one for each order: "channels_last" if one of the images is in that order, else "cpu"."""
-    images = (a for a in args if isinstance(a, np.ndarray))
-    return "channels_last" if any(layout.prefers_channels_last(a) for a in images) else "cpu"
+    for a in args:
+        if type(a) is np.ndarray and layout.prefers_channels_last(a):
+            return "channels_last"
+    return "cpu"
 
 
 class Room:
     """The ladder of one operation. `best(function, *args)` names the rung for a call; by default the highest."""
 
     def __init__(self, name, rungs, best=None):
-        self.name, self.rungs = name, tuple(rungs)
+        self.name, self.rungs, self._modules = name, tuple(rungs), {}
         self.best = best or (lambda function, *args: self.rungs[-1])
         ROOMS[name] = self
 
@@ -46,8 +48,7 @@ class Room:
         if not getattr(rung, "ANY_ORDER", False):
             args = [layout.c_order(a) if isinstance(a, np.ndarray) else a for a in args]
         memory.keep_pages()
-        values = sum(a.size for a in args if isinstance(a, np.ndarray))
-        return threads.call(getattr(rung, function), *args, alone=values < FEW)
+        return threads.call(getattr(rung, function), *args, alone=_few(args))
 
     def call_as_is(self, function, *args):
         """As call, but without copies into another order: for functions that change their first array in place."""
@@ -71,7 +72,20 @@ class Room:
 
     def rung(self, name):
         """The module of one rung."""
-        return importlib.import_module(f"kernels.{self.name}.{name}")
+        if name not in self._modules:
+            self._modules[name] = importlib.import_module(f"kernels.{self.name}.{name}")
+        return self._modules[name]
+
+
+def _few(args):
+    """Whether all arrays together hold fewer than FEW values."""
+    left = FEW
+    for a in args:
+        if isinstance(a, np.ndarray):
+            left -= a.size
+            if left <= 0:
+                return False
+    return True
 
 
 def _kind(args):

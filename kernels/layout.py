@@ -6,7 +6,9 @@ NumPy's elementwise functions keep either order. A slice of channels of a channe
 each row: rows have a `pitch`, the distance from pixel to pixel in values.
 """
 
+import functools
 import math
+from ctypes import addressof, c_char
 
 import numpy as np
 
@@ -18,9 +20,9 @@ ALIGN = 64              # bytes: a cache line and the widest vector
 def aligned(shape, dtype):
     """An uninitialised C-ordered array that starts on a cache line."""
     dtype = np.dtype(dtype)
-    count = math.prod(shape)
-    flat = np.empty(count + ALIGN // dtype.itemsize, dtype)
-    start = -flat.ctypes.data % ALIGN // dtype.itemsize
+    count, size = math.prod(shape), dtype.itemsize
+    flat = np.empty(count + ALIGN // size, dtype)
+    start = -addressof(c_char.from_buffer(flat)) % ALIGN // size        # flat.ctypes.data takes four times as long
     return flat[start:start + count].reshape(shape)
 
 
@@ -34,9 +36,11 @@ def pitch(x):
     """Values from pixel to pixel of a channels-last array, None if x (N, C, H, W) is in another order. C order with one
     channel or one pixel counts as channels-last too."""
     (N, C, H, W), size = x.shape, x.itemsize
+    n, c, h, w = x.strides
+    if c == size and w == C * size and h == W * w and n == H * h:       # the pixels side by side: nearly always
+        return C
     if x.size == 0:
         return C
-    n, c, h, w = x.strides
     step = w // size if W > 1 else h // size if H > 1 else n // size if N > 1 else C
     fits = ((C == 1 or c == size) and (W == 1 or w == step * size) and (H == 1 or h == W * step * size)
             and (N == 1 or n == H * W * step * size) and step >= C)
@@ -67,12 +71,18 @@ def long_rows(*arrays):
     loops along it are worth their start."""
     arrays = [channels_last(array) for array in arrays]
     N, C, H, W = arrays[0].shape
-    matrices, times = [rows(array) for array in arrays], 1
-    if all(matrix.shape[1] == C for matrix in matrices):
-        while C * times < LONG and N * H * W % (2 * times) == 0:
-            times *= 2
-        matrices = [matrix.reshape(-1, C * times) for matrix in matrices]
-    return matrices, times
+    if any([pitch(array) != C for array in arrays]):
+        return [rows(array) for array in arrays], 1
+    times = _times(C, N * H * W)
+    return [array.transpose(0, 2, 3, 1).reshape(-1, C * times) for array in arrays], times
+
+
+@functools.cache
+def _times(C, pixels):
+    times = 1
+    while 0 < C * times < LONG and pixels % (2 * times) == 0:
+        times *= 2
+    return times
 
 
 def images(x):

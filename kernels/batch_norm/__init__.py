@@ -65,11 +65,12 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=
 def move_running(running_mean, running_var, mean, var, momentum, count):
     """running = (1 - momentum)·running + momentum·batch, in place, all (C,); var, which is biased, times count/(count - 1) for
     the `count` > 1 values that it is of."""
+    for name, array in (("running_mean", running_mean), ("running_var", running_var)):
+        expect_shape(f"batch_norm: {name}", array, mean.shape)
     if device.place("batch_norm.move_running", (running_mean, running_var, mean, var)) == "cuda":
         device.call_room("batch_norm", "move_running", (running_mean, running_var, mean, var, momentum, count))
     else:
-        running_mean += momentum * (mean - running_mean)
-        running_var += momentum * (var * (count / (count - 1)) - running_var)
+        room.rung(room.pinned() or "cpu").move_running(running_mean, running_var, mean, var, momentum, count)
 
 
 def _check(x, mean, var, weight, bias, optional=False):

@@ -11,9 +11,11 @@ import numpy as np
 from numba import prange
 
 from kernels import layout, streaming
+from kernels.batch_norm.cpu import move_running
 from kernels.compiling import njit
 from kernels.streaming import distance, fetch, finish, near, put
 
+__all__ = ["add_relu_backward", "backward", "move_running", "normalize", "statistics"]
 ANY_ORDER = True        # arrays are put in channels-last order here
 PARTS = 16              # shares of the pixels: the sums of each are added up in order
 RUN = 64                # rows summed in the array's own dtype
@@ -23,24 +25,20 @@ def statistics(x):
     """See the room."""
     C, count = x.shape[1], x.size // x.shape[1]
     (x,), times = layout.long_rows(x)
-    shift, parts = x[0, :C].copy(), np.zeros((PARTS, 2, C * times))
-    _sums(x, _repeat(shift, times), parts)
-    total, square = parts.sum(0).reshape(2, times, C).sum(1)
-    average = total / count
-    var = np.maximum(square / count - average * average, 0)
-    return (shift + average).astype(x.dtype), np.where(np.isnan(square), square, var).astype(x.dtype)
+    shift, parts = _first_pixel(x, C, times), np.zeros((PARTS, 2, C * times))
+    _sums(x, shift, parts)
+    return _moments(parts, shift, C, count)
 
 
 def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     """See the room."""
     y = layout.empty(x.shape, x.dtype)
-    terms = mean, _scale(weight, var, eps), bias
     if add is None:
         (a, b), times = layout.long_rows(x, y)
-        _normalize(a, *[_repeat(t, times) for t in terms], relu, streaming.pays(y), b)
+        _normalize(a, *_terms(mean, var, weight, bias, eps, times), relu, streaming.pays(y), b)
     else:
         (a, s, b), times = layout.long_rows(x, add, y)
-        _normalize_add(a, s, *[_repeat(t, times) for t in terms], relu, streaming.pays(y), b)
+        _normalize_add(a, s, *_terms(mean, var, weight, bias, eps, times), relu, streaming.pays(y), b)
     return y
 
 
@@ -50,11 +48,10 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None, re
     gx = onto if onto is not None else gy if reuse else layout.empty(x.shape, x.dtype)
     relu, bias = relu_bias is not None, mean if relu_bias is None else relu_bias
     (g, a, out), times = layout.long_rows(gy, x, gx)
-    terms = [_repeat(t, times) for t in (mean, _scale(weight, var, eps), bias)]
-    parts = np.zeros((PARTS, 2, mean.size * times))
+    terms, parts = _terms(mean, var, weight, bias, eps, times), np.zeros((PARTS, 2, mean.size * times))
     _gradient_sums(g, a, *terms, relu, parts)
-    gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
-    _input_gradient(g, a, *terms, relu, tuple(_repeat(t, times) for t in slopes), onto is not None, out)
+    gweight, gbias, slopes = _channel_gradients(parts, mean, var, eps, x.size // max(1, mean.size) if batch_statistics else 0)
+    _input_gradient(g, a, *terms, relu, slopes, onto is not None, out)
     return gx, gweight, gbias
 
 
@@ -63,31 +60,69 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=
     gy = layout.channels_last(gy)
     gx, gadd = layout.empty(x.shape, x.dtype), gy if reuse else layout.empty(x.shape, x.dtype)
     (g, b, a, masked, out), times = layout.long_rows(gy, y, x, gadd, gx)
-    terms = [_repeat(t, times) for t in (mean, _scale(weight, var, eps), mean)]
-    parts = np.zeros((PARTS, 2, mean.size * times))
+    terms, parts = _terms(mean, var, weight, mean, eps, times), np.zeros((PARTS, 2, mean.size * times))
     _masked_sums(g, b, a, terms[0], masked, parts)
-    gweight, gbias, slopes = _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics)
-    _input_gradient(masked, a, *terms, False, tuple(_repeat(t, times) for t in slopes), False, out)
+    gweight, gbias, slopes = _channel_gradients(parts, mean, var, eps, x.size // max(1, mean.size) if batch_statistics else 0)
+    _input_gradient(masked, a, *terms, False, slopes, False, out)
     return gx, gweight, gbias, gadd
 
 
-def _repeat(values, times):
-    """A channel's values for each pixel of a long row."""
-    return np.concatenate((values,) * times)
+@njit(cache=True)
+def _first_pixel(x, C, times):
+    """The channels of the first pixel, for each pixel of a long row."""
+    shift = np.empty(C * times, x.dtype)
+    for k in range(shift.size):
+        shift[k] = x[0, k % C]
+    return shift
 
 
-def _scale(weight, var, eps):
-    return (weight / np.sqrt(var + eps)).astype(var.dtype)
+@njit(cache=True, error_model="numpy")
+def _moments(parts, shift, C, count):
+    """(mean, biased variance) of each channel from the sums of x - shift and of its square; NaN stays NaN."""
+    mean, var = np.empty(C, shift.dtype), np.empty(C, shift.dtype)
+    for c in range(C):
+        total = square = 0.0
+        for p in range(PARTS):
+            for k in range(c, shift.size, C):
+                total += parts[p, 0, k]
+                square += parts[p, 1, k]
+        average = total / count
+        spread = square / count - average * average
+        mean[c] = shift[c] + average
+        var[c] = 0 if spread < 0 else spread
+    return mean, var
 
 
-def _channel_gradients(parts, x, mean, var, weight, eps, batch_statistics):
-    """(gweight, gbias, (mean of gy, slope)) from the sums of gy and of gy·(x - mean)."""
-    C, count = mean.size, x.size // max(1, mean.size)
-    gbias, product = parts.sum(0).reshape(2, -1, C).sum(1)
-    invstd = 1 / np.sqrt(var.astype(np.float64) + eps)
-    gweight = product * invstd
-    shares = (gbias / count, gweight * invstd / count) if batch_statistics else (np.zeros(C), np.zeros(C))
-    return gweight.astype(x.dtype), gbias.astype(x.dtype), [s.astype(x.dtype) for s in shares]
+@njit(cache=True, error_model="numpy")
+def _terms(mean, var, weight, bias, eps, times):
+    """(mean, weight / √(var + eps), bias) of each channel, for each pixel of a long row."""
+    C = mean.size
+    terms = np.empty(C * times, mean.dtype), np.empty(C * times, mean.dtype), np.empty(C * times, mean.dtype)
+    for k in range(C * times):
+        c = k % C
+        terms[0][k], terms[1][k], terms[2][k] = mean[c], weight[c] / np.sqrt(var[c] + eps), bias[c]
+    return terms
+
+
+@njit(cache=True, error_model="numpy")
+def _channel_gradients(parts, mean, var, eps, count):
+    """(gweight, gbias, (mean of gy, slope) for each pixel of a long row) from the sums of gy and of gy·(x - mean) over `count`
+    values; 0 where mean and variance are constants, and the last two are 0 then."""
+    C, wide = mean.size, parts.shape[2]
+    gweight, gbias = np.empty(C, mean.dtype), np.empty(C, mean.dtype)
+    average, slope = np.empty(wide, mean.dtype), np.empty(wide, mean.dtype)
+    for c in range(C):
+        total = product = 0.0
+        for p in range(PARTS):
+            for k in range(c, wide, C):
+                total += parts[p, 0, k]
+                product += parts[p, 1, k]
+        invstd = 1 / np.sqrt(np.float64(var[c]) + eps)
+        gbias[c], gweight[c] = total, product * invstd
+        for k in range(c, wide, C):
+            average[k] = total / count if count else 0.0
+            slope[k] = product * invstd * invstd / count if count else 0.0
+    return gweight, gbias, (average, slope)
 
 
 @njit(cache=True)

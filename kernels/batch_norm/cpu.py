@@ -49,6 +49,14 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=
     return *backward(gadd, x, mean, var, weight, eps, batch_statistics), gadd
 
 
+@njit(cache=True)
+def move_running(running_mean, running_var, mean, var, momentum, count):
+    """See the room."""
+    for c in range(mean.size):
+        running_mean[c] += momentum * (mean[c] - running_mean[c])
+        running_var[c] += momentum * (var[c] * (count / (count - 1)) - running_var[c])
+
+
 def _flat(x):
     """(N, C, H, W) -> (N, C, P)"""
     return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])

@@ -41,6 +41,12 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=
     return *backward(gadd, x, mean, var, weight, eps, batch_statistics), gadd
 
 
+def move_running(running_mean, running_var, mean, var, momentum, count):
+    """running = (1 - momentum)·running + momentum·batch, in place"""
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (var * (count / (count - 1)) - running_var)
+
+
 def _xhat(x, mean, var, eps):
     return (x - _wide(mean)) / np.sqrt(_wide(var) + eps)
 

@@ -125,7 +125,7 @@ class BatchNorm2d(Module):
 
     def _state(self):
         if self.training:
-            self.num_batches_tracked += 1
+            self._buffers["num_batches_tracked"] += 1
         return (self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps)
 
     def extra_repr(self):
