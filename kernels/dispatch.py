@@ -96,9 +96,9 @@ def _kind(args):
         here = type(a)
         if here is np.ndarray or here is device.DeviceArray:
             dtype = a.dtype
-            if found is None and (dtype is FLOAT32 or dtype is FLOAT64):
+            if found is None and (dtype == FLOAT32 or dtype == FLOAT64):        # not `is`: Numba makes dtypes of its own
                 found, kind = dtype, here
-            elif (dtype is not found or here is not kind) and (here is not np.ndarray or dtype.kind not in "iub"):
+            elif (here is not kind or dtype != found) and (here is not np.ndarray or dtype.kind not in "iub"):
                 return None
     return kind
 

@@ -68,6 +68,8 @@ class Window2d(NamedTuple):
 
 def pair(name, value, least):
     """(h, w) from an int or a pair of ints that are at least `least`; raises ShapeError otherwise."""
+    if type(value) is int and value >= least:
+        return value, value
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2 or not all(_is_int(v) and v >= least for v in values):
         raise ShapeError(f"{name} {value!r} is not an integer of at least {least} or a pair (height, width) of them; "
@@ -86,7 +88,7 @@ def _padding(padding, kernel, stride, dilation):
     if len(sides) != 2:
         raise ShapeError(f"padding {padding!r} is not an int, (h, w), ((top, bottom), (left, right)), 'same' or 'valid'; "
                          "pass one of these")
-    return tuple(pair("padding", side, least=0) for side in sides)
+    return pair("padding", sides[0], least=0), pair("padding", sides[1], least=0)
 
 
 def _named_padding(padding, kernel, stride, dilation):

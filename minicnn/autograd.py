@@ -15,7 +15,7 @@ from kernels import device
 from kernels.activation import accumulate, add
 from minicnn.errors import DTypeError, GraphError, ShapeError
 
-FLOATS = (np.float32, np.float64)
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class _Mode(threading.local):
@@ -115,8 +115,8 @@ def apply(op, *inputs):
     """Apply an Op to tensors or arrays -> Tensor. Raises whatever op.check raises, and GraphError for an op used before."""
     if op.needs:
         raise GraphError(f"{type(op).__name__} object applied twice; make a new one for each application")
-    tensors = [as_tensor(x) for x in inputs]
-    op.needs = tuple(_mode.recording and t.requires_grad for t in tensors) or (False,)
+    tensors = [x if type(x) is Tensor else as_tensor(x) for x in inputs]
+    op.needs = tuple([t.requires_grad for t in tensors] if _mode.recording else [False] * len(tensors)) or (False,)
     arrays = [t.data for t in tensors]
     device.place(type(op).__name__, arrays)
     op.check(*arrays)
@@ -124,7 +124,7 @@ def apply(op, *inputs):
     y = op.forward(*arrays)
     seconds = time.perf_counter() - start
     output = Tensor(y)
-    if any(op.needs):
+    if True in op.needs:
         output.requires_grad, output._creator = True, Record(op, tensors)
     if _mode.observers:
         notify("forward", op, tensors, output, seconds)
@@ -143,14 +143,7 @@ class Tensor:
     __array_ufunc__ = None          # array + tensor is the tensor's __radd__
 
     def __init__(self, data, requires_grad=False):
-        if isinstance(data, Tensor):
-            data = data.data
-        if not isinstance(data, np.ndarray | np.generic | device.DeviceArray):
-            data = np.asarray(data, np.float32)
-        if data.dtype not in FLOATS:
-            raise DTypeError(f"Tensor: dtype {data.dtype} is neither float32 nor float64; convert with "
-                             ".astype('float32'), or keep labels and indices as arrays")
-        self.data = data if device.is_on_device(data) else np.asarray(data)
+        self.data = data if type(data) is np.ndarray and data.dtype in FLOATS else _as_data(data)
         self.requires_grad = requires_grad
         self.grad = None
         self._creator = None
@@ -196,6 +189,18 @@ class Tensor:
                 tensor.grad = gy if tensor.grad is None else add(tensor.grad, gy)
             else:
                 _step_back(tensor, gy, gradients, own)
+
+
+def _as_data(data):
+    """The array for a Tensor of `data`; raises DTypeError."""
+    if isinstance(data, Tensor):
+        data = data.data
+    if not isinstance(data, np.ndarray | np.generic | device.DeviceArray):
+        data = np.asarray(data, np.float32)
+    if data.dtype not in FLOATS:
+        raise DTypeError(f"Tensor: dtype {data.dtype} is neither float32 nor float64; convert with "
+                         ".astype('float32'), or keep labels and indices as arrays")
+    return data if device.is_on_device(data) else np.asarray(data)
 
 
 def as_tensor(x):
@@ -254,7 +259,7 @@ def _step_back(tensor, gy, gradients, own):
     op.owns_gy = id(tensor) in own and not _mode.observers
     results = op.backward(gy)
     seconds = time.perf_counter() - start
-    results = results if isinstance(results, tuple | list) else (results,)
+    results = results if isinstance(results, (tuple, list)) else (results,)
     if len(results) != len(inputs):
         raise GraphError(f"{type(op).__name__}.backward returned {len(results)} gradients for {len(inputs)} inputs; "
                          "return one for each, None where there is none")
@@ -265,7 +270,7 @@ def _step_back(tensor, gy, gradients, own):
             if gradients.get(id(x)) is g and op.onto is g:          # the op has added it itself
                 continue
             # A leaf keeps its gradient: it must not share memory with another's.
-            if x._creator is None and any(np.may_share_memory(g, other) for other in taken):
+            if x._creator is None and op.makes_gradients != "new" and any(np.may_share_memory(g, other) for other in taken):
                 g = g.copy()
             taken.append(g)
             if id(x) not in gradients:
@@ -294,6 +299,8 @@ def _is_new(op, g, gy, gy_is_own):
 
 
 def _check_gradient(op, i, x, g):
+    if g is not None and g.shape == x.data.shape and g.dtype == x.data.dtype:
+        return
     name = f"{type(op).__name__}.backward: gradient {i}"
     if g is None:
         raise GraphError(f"{name} is None, but this input needs one; return an array")

@@ -6,6 +6,8 @@ x (N, C, H, W), weight (K, C/groups, R, S), bias (K,) or None, y (N, K, OH, OW).
 the C inputs. Source: LeCun et al. 1998, section II.A; groups: Krizhevsky et al. 2012, section 3.5.
 """
 
+import functools
+
 from kernels import layout
 from kernels.activation import accumulate
 from kernels.concat import copy_into
@@ -34,9 +36,9 @@ def ordered(x):
 def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """y (N, K, OH, OW); see the module for the formula. Padding reads as zeros; with relu what is below 0 becomes 0, in the
     same pass. out: some channels of a channels-last array for y to be written to. Raises ShapeError, DTypeError."""
-    _check(x, weight, window, groups)
+    shape = _check(x, weight, window, groups)
     expect_shape("conv2d: bias", bias, weight.shape[:1])
-    expect_shape("conv2d: out", out, (x.shape[0], weight.shape[0], *window.output_size(*x.shape[2:])))
+    expect_shape("conv2d: out", out, shape)
     if out is None:
         return room.call("forward", x, weight, bias, window, groups, bool(relu))
     if _in_place(x):
@@ -50,8 +52,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
 
     onto: an array of x's shape that gx is added to, and which is returned in its place.
     """
-    _check(x, weight, window, groups)
-    expect_shape("conv2d: gy", gy, (x.shape[0], weight.shape[0], *window.output_size(*x.shape[2:])))
+    expect_shape("conv2d: gy", gy, _check(x, weight, window, groups))
     expect_shape("conv2d: onto", onto, x.shape)
     if onto is None or not needs[0]:
         return room.call("backward", gy, x, weight, window, groups, needs)
@@ -68,11 +69,20 @@ def _in_place(x):
 
 
 def _check(x, weight, window, groups):
+    """The shape of y; raises ShapeError."""
     expect_rank("conv2d: x", x, "(N, C, H, W)")
     expect_rank("conv2d: weight", weight, "(K, C/groups, R, S)")
-    C, K = x.shape[1], weight.shape[0]
+    return _shape(x.shape, weight.shape, window, groups)
+
+
+@functools.lru_cache(1024)
+def _shape(x_shape, weight_shape, window, groups):
+    (N, C, H, W), (K, Cg, R, S) = x_shape, weight_shape
     for name, channels in (("in_channels", C), ("out_channels", K)):
         if groups < 1 or channels % groups:
             fits = ", ".join(str(g) for g in range(1, C + 1) if C % g == 0 and K % g == 0)
             raise ShapeError(f"conv2d: {name} {channels} is not divisible by groups {groups}; choose groups from {fits}")
-    expect_shape("conv2d: weight", weight, (K, C // groups, window.kernel_h, window.kernel_w))
+    if (Cg, R, S) != (C // groups, window.kernel_h, window.kernel_w):
+        raise ShapeError(f"conv2d: weight has shape {weight_shape}, not {(K, C // groups, window.kernel_h, window.kernel_w)} as "
+                         "the other arguments require; reshape it or change them")
+    return N, K, *window.output_size(H, W)

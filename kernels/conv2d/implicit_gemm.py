@@ -252,12 +252,12 @@ def _sums(gy, x, shape, window, groups):
     G, columns, depth = groups // m, shape[0] // groups * m, shape[1] * m
     table = panels(columns, gy.dtype, most=3)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), gy.shape[2:], layout.pitch(gy))
-    wide = int(table[:, 1].sum()) * lanes(gy.dtype)
+    wide = -(-columns // lanes(gy.dtype)) * lanes(gy.dtype)
     blocks = -(-gy.size // (shape[0] * BLOCK))
     # shares of the pixels, the same for any number of threads; where sums fill the cache, tasks share the rows of gW instead
     splits = 1 if T * depth * wide * gy.itemsize > NEAR else min(SPLITS, blocks)
     ranges = max(1, min(-(-get_num_threads() // (splits * G)), T * depth // PACKED))    # and of the rows of gW
-    sums = np.zeros((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
+    sums = np.empty((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
     _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges), sums)
     return sums
 
@@ -379,6 +379,14 @@ def _aligned(count, like):
     return flat[-flat.ctypes.data % VECTOR // like.itemsize:][:count]
 
 
+@njit(cache=True)
+def _clear(sums):
+    """sums = 0; by the thread that will add to them, which then has them in its cache"""
+    for row in range(sums.shape[0]):
+        for k in range(sums.shape[1]):
+            sums[row, k] = 0
+
+
 @njit(cache=True, parallel=True)
 def _correlate(x, gy, table, classes, images, sizes, sums):
     """A task is some rows of gW of one group over every splits-th block of pixels, in order."""
@@ -387,8 +395,11 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
     rows -= 1
     for task in prange(splits * groups * ranges):
         split, g, part = task // (groups * ranges), task // ranges % groups, task % ranges
+        span = (g * depth, rows * part // ranges, rows * (part + 1) // ranges)
         segments, next_ = np.empty((BLOCK, 3), np.int64), np.empty((1, 3), np.int64)
         filters, taps = _aligned(BLOCK * wide, x), _aligned(BLOCK * PACKED, x)
+        _clear(sums[split, g, span[1]:span[2]])
+        _clear(sums[split, g, rows:])
         block = 0
         for k in range(classes.table.shape[0]):
             pixels = images * classes.table[k, 1] * classes.table[k, 3]
@@ -398,7 +409,6 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
                     count = min(BLOCK, pixels - q0)
                     found, step, gy_step = _segments(classes, k, q0, count, segments)
                     _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, filters)
-                    span = (g * depth, rows * part // ranges, rows * (part + 1) // ranges)
                     _segments(classes, k, min(pixels - 1, q0 + splits * BLOCK), 1, next_)
                     coming = _coming_block(gy, x, next_[0], gy_step == columns, step == depth and ranges == 1)
                     _correlate_block(x, segments[:found], step, coming, span, runs, (count, filters, taps), table,

@@ -33,6 +33,7 @@ def panels(filters, dtype, depth=1, most=4):
     return np.array([(sum(widths[:i]), width) for i, width in enumerate(widths)], np.int64).reshape(-1, 2)
 
 
+@functools.cache
 def merged(groups, filters, dtype):
     """How many groups of so many filters are multiplied as one, zeros outside the diagonal, lest lanes stay empty."""
     return max(m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * filters <= lanes(dtype)))
@@ -65,7 +66,7 @@ def pack(weight, groups, transposed=False, at_once=None):
     G, columns, depth = groups // m, columns * m, depth * m
     table = panels(columns, weight.dtype, at_once or depth * R * S)
     width = lanes(weight.dtype)
-    vectors = int(table[:, 1].sum())
+    vectors = -(-columns // width)
     packed = aligned((G, vectors * R * S * depth * width), weight.dtype)
     w = np.ascontiguousarray(weight).reshape(groups, Kg, Cg, R * S)
     _pack(w, transposed, m, table, width, packed)

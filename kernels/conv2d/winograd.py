@@ -24,13 +24,15 @@ the rung below. A NaN or an infinity shows in its whole tile. Source: Lavin and 
 neural networks", sections 3 and 4; the transforms are theirs.
 """
 
+import functools
+
 import numpy as np
 from numba import get_num_threads, prange
 
 from kernels import layout, streaming
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, winograd_many
-from kernels.conv2d.implicit_gemm import _aligned, _height, _tile, sum_rows
+from kernels.conv2d.implicit_gemm import _aligned, _clear, _height, _tile, sum_rows
 from kernels.conv2d.packing import kept, pack, panels, unpack
 from kernels.conv2d.winograd_tiles import (
     APART,
@@ -72,12 +74,15 @@ def fits(x, weight, window, groups):
 
 def pays(x, weight, window, groups):
     """Whether it is also faster: the multiplications saved are worth more than the transformed filters' way through memory."""
-    if not fits(x, weight, window, groups):
-        return False
-    OH, OW = window.output_size(*x.shape[2:])
-    tiles = x.shape[0] * -(-OH // OUT) * -(-OW // OUT)
-    saved = 9 * OH * OW * x.shape[0] - 1.15 * POINTS * tiles            # for each pair of channel and filter
-    least = TRANSFORM if _many(*weight.shape[:2], tiles) else 6 * TRANSFORM if weight.flags.writeable else 2 * TRANSFORM
+    return fits(x, weight, window, groups) and _pays(x.shape, weight.shape[:2], window, weight.flags.writeable)
+
+
+@functools.lru_cache(512)
+def _pays(x_shape, filters, window, changing):
+    N, OH, OW = x_shape[0], *window.output_size(*x_shape[2:])
+    tiles = N * -(-OH // OUT) * -(-OW // OUT)
+    saved = 9 * OH * OW * N - 1.15 * POINTS * tiles             # for each pair of channel and filter
+    least = TRANSFORM if _many(*filters, tiles) else 6 * TRANSFORM if changing else 2 * TRANSFORM
     return tiles >= 32 and saved > least
 
 
@@ -113,7 +118,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
 def _filters(weight, transposed):
     """G·g·Gᵀ of every filter, flat: for each panel of filters [point][channel][filter]; transposed: turned round."""
     packed, table, _, depth, _ = pack(weight, 1, transposed, at_once=weight.shape[0 if transposed else 1])
-    vectors = int(table[:, 1].sum())
+    vectors = -(-weight.shape[1 if transposed else 0] // lanes(weight.dtype))
     filters = layout.aligned((POINTS * (vectors * lanes(weight.dtype) * depth + APART * len(table)),), weight.dtype)
     _transform_filters(packed[0], table, depth, int(transposed), filters)
     return filters, table
@@ -124,7 +129,7 @@ def _convolve(x, weight, transposed, bias, before, last, y):
 
     last = (relu, past, adds), as in tile_transform.
     """
-    (N, C, H, W), (_, K, OH, OW), workers = x.shape, y.shape, get_num_threads()
+    (N, C, H, W), (_, K, OH, OW) = x.shape, y.shape
     rows, columns = -(-OH // OUT), -(-OW // OUT)
     grid = np.array([rows, columns, H, W, OH, OW, *before, *last], np.int64)
     if _many(K, C, N * rows * columns):
@@ -132,9 +137,8 @@ def _convolve(x, weight, transposed, bias, before, last, y):
         return
     small = POINTS * C * K * x.itemsize <= 2 * NEAR     # filters that may be fetched again for every few tiles
     most = max(24, NEAR // (POINTS * (C + K) * x.itemsize)) if small else 128
-    blocks = -(-N * rows * columns // (most * workers)) * workers
     filters, table = kept(_filters, weight, transposed)
-    _convolve_tiles(layout.rows(x), filters, table, bias, (C, -(-N * rows * columns // blocks), workers), grid, layout.rows(y))
+    _convolve_tiles(layout.rows(x), filters, table, bias, (C, most, get_num_threads()), grid, layout.rows(y))
 
 
 @njit(cache=True, parallel=True)
@@ -156,9 +160,12 @@ def _panel(table, p, width, depth):
 
 @njit(cache=True, parallel=True)
 def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
-    """Worker w has blocks w, w + workers, …: it transforms a block's tiles, multiplies point by point, and transforms back."""
+    """Worker w has blocks w, w + workers, …: it transforms a block's tiles, multiplies point by point, and transforms back.
+    Blocks are of one size, `most` tiles at the most, and every worker has as many."""
     C, most, workers = sizes
     tiles = y.shape[0] // (grid[4] * grid[5]) * grid[0] * grid[1]
+    blocks = -(-tiles // (most * workers)) * workers
+    most = -(-tiles // blocks)
     size, width, K = x.itemsize, VECTOR // x.itemsize, bias.size
     for worker in prange(workers):
         seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
@@ -206,12 +213,12 @@ def _weight_gradient(gy, x, window):
         winograd_many.correlate(x, gy, grid, gw.reshape(K, C * 9))
         return gw.reshape(K, C, 3, 3)
     near = POINTS * C * K * x.itemsize <= NEAR
-    sums = np.zeros((min(SPLITS, -(-tiles // 48)) if near else 1, POINTS, C * K + APART), x.dtype)
+    sums = np.empty((min(SPLITS, -(-tiles // 48)) if near else 1, POINTS, C * K + APART), x.dtype)
     if near:
         _correlate_shares(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums)
     else:
-        for V, D, _, count in transformed_blocks(x, gy, grid):
-            _correlate_block(V, D, table, (C, K, count), sums[0])
+        for V, D, t0, count in transformed_blocks(x, gy, grid):
+            _correlate_block(V, D, table, (C, K, count), t0 > 0, sums[0])
     taps = np.empty((1, 1, 9 * C, K), x.dtype)
     _transform_gradient(sums, C, taps[0, 0])
     unpack(taps, 1, gw)
@@ -228,28 +235,29 @@ def _correlate_shares(x, gy, sizes, grid, table, sums):
         V, D = V.reshape(POINTS, V.size // POINTS), D.reshape(POINTS, D.size // POINTS)
         places = np.empty((2, C + HIGHEST), np.int64)
         row_places(0, C, (1, K), places)
+        _clear(sums[share])
         first, last = tiles * share // shares, tiles * (share + 1) // shares
         for t0 in range(first, last, most):
             transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), np.int64(0)), V, D)
             for point in range(POINTS):
-                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), places, sums[share, point])
+                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), places, True, sums[share, point])
 
 
 @njit(cache=True, parallel=True)
-def _correlate_block(V, D, table, sizes, sums):
-    """sums[point, c, k] += Σ_t V[point, t, c] · D[point, t, k] over a block of tiles; a task is a point and some channels."""
+def _correlate_block(V, D, table, sizes, adds, sums):
+    """sums[point, c, k] (+)= Σ_t V[point, t, c] · D[point, t, k] over a block of tiles; a task is a point and some channels."""
     C, K, count = sizes
     parts = (C + CHUNK - 1) // CHUNK
     for task in prange(POINTS * parts):
         point, c0 = task // parts, task % parts * CHUNK
         places = np.empty((2, CHUNK + HIGHEST), np.int64)
         row_places(c0, min(C, c0 + CHUNK), (1, K), places)
-        _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), places, sums[point])
+        _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), places, adds, sums[point])
 
 
 @njit(cache=True)
-def _correlate_point(V, D, table, sizes, places, sums):
-    """sums[c, k] += Σ_t V[t, c] · D[t, k] for the channels c0 <= c < c1"""
+def _correlate_point(V, D, table, sizes, places, adds, sums):
+    """sums[c, k] (+)= Σ_t V[t, c] · D[t, k] for the channels c0 <= c < c1"""
     C, K, count, c0, c1 = sizes
     run = np.array([[0, count, 0]])
     for p in range(table.shape[0]):
@@ -257,7 +265,7 @@ def _correlate_point(V, D, table, sizes, places, sums):
         b, to = (D.ctypes.data + first * VECTOR, K + APART), sums.ctypes.data + first * VECTOR
         for c in range(0, c1 - c0, _height(vectors)):
             _tile(vectors, (V.ctypes.data, places[0, c:].ctypes.data, C + APART), (run.ctypes.data, 1), b,
-                  (to, places[1, c:].ctypes.data, 0, to, 0, 0), V)
+                  (to, places[1, c:].ctypes.data, 0, to if adds else 0, 0, 0), V)
 
 
 @njit(cache=True, parallel=True)

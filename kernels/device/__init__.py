@@ -72,7 +72,7 @@ def place(what, arrays):
 
     Raises BackendError that names two arrays that live apart. Integer arrays (labels) are moved by whoever needs them.
     """
-    if not any(is_on_device(array) for array in arrays):
+    if DeviceArray not in map(type, arrays):
         return "cpu"
     on = {"cpu": [], "cuda": []}
     for i, array in enumerate(arrays):

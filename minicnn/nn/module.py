@@ -60,9 +60,10 @@ class Module:
             home[name] = value
 
     def __getattr__(self, name):
+        own = self.__dict__
         for table in ("_parameters", "_buffers", "_modules"):
-            if name in self.__dict__.get(table, ()):
-                return self.__dict__[table][name]
+            if name in own.get(table, ()):
+                return own[table][name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name):

@@ -27,9 +27,9 @@ class Conv2d(Op):
 
     def convolve(self, x, weight, bias, relu=False):
         """The kernel's result, in the buffer's next channels where there is a buffer with room for it."""
-        self.x, self.weight = kernel.ordered(x), weight
-        shape = len(x), len(weight), *self.window.output_size(*x.shape[2:])
-        out = None if self.buffer is None or x.device != "cpu" else self.buffer.part(shape, x.dtype)
+        self.x, self.weight, out = kernel.ordered(x), weight, None
+        if self.buffer is not None and x.device == "cpu":
+            out = self.buffer.part((len(x), len(weight), *self.window.output_size(*x.shape[2:])), x.dtype)
         self.buffer = None
         return kernel.forward(self.x, weight, bias, self.window, self.groups, relu, out)
 
