@@ -11,6 +11,8 @@ weight gradient the same products summed over pixels. For groups of 2, 4 or 8 (a
 as many filters as channels in each; everything else is left to the rung below. Source: Xie et al. 2017, figure 3c.
 """
 
+import math
+
 import numpy as np
 from numba import get_num_threads, prange
 
@@ -73,22 +75,40 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
     return gx if gx is not None or not needs[0] else np.zeros(x.shape, x.dtype), gw, sum_rows(gy) if needs[2] else None
 
 
-def _pairs(size, wide):
-    """(d, j) -> the channel of its group that lane j meets: (j xor d) mod size"""
-    return (np.arange(wide) ^ np.arange(size)[:, None]) % size
-
-
 def _pack(weight, transposed):
     """weight (K, size, R, S) -> (blocks, taps, size, lanes): weight[j, (j xor d) mod size, tap], or with channels and filters
     changed places: weight[group of j's (j xor d), j mod size, tap]."""
     (K, size), wide = weight.shape[:2], lanes(weight.dtype)
-    filters = np.arange(K).reshape(-1, wide)                                    # (blocks, lanes)
-    own, met = np.arange(wide) % size, _pairs(size, wide)                       # (lanes,), (size, lanes)
-    if transposed:
-        packed = weight.reshape(K, size, -1)[(filters - own)[:, None] + met, own]
-    else:
-        packed = weight.reshape(K, size, -1)[filters[:, None], met]             # (blocks, size, lanes, taps)
-    return np.ascontiguousarray(packed.transpose(0, 3, 1, 2))
+    packed = layout.aligned((K // wide, math.prod(weight.shape[2:]), size, wide), weight.dtype)
+    _pack_groups(np.ascontiguousarray(weight).reshape(K, size, -1), transposed, packed)
+    return packed
+
+
+@njit(cache=True)
+def _pack_groups(weight, transposed, packed):
+    """See _pack."""
+    blocks, taps, size, wide = packed.shape
+    for b in range(blocks):
+        for d in range(size):
+            for j in range(wide):
+                own, met = j % size, (j ^ d) % size
+                filter_, channel = (b * wide + j - own + met, own) if transposed else (b * wide + j, met)
+                for t in range(taps):
+                    packed[b, t, d, j] = weight[filter_, channel, t]
+
+
+@njit(cache=True)
+def _unpack_groups(sums, gw):
+    """gw[j, (j xor d) mod size, tap] = the sums (splits, blocks, taps + 1, size, lanes) of the splits, added up in order"""
+    splits, blocks, _, size, wide = sums.shape
+    for b in range(blocks):
+        for d in range(size):
+            for j in range(wide):
+                for t in range(gw.shape[2]):
+                    total = sums[0, b, t, d, j]
+                    for split in range(1, splits):
+                        total += sums[split, b, t, d, j]
+                    gw[b * wide + j, (j ^ d) % size, t] = total
 
 
 @njit(cache=True)
@@ -131,9 +151,8 @@ def _weight_gradient(gy, x, weight, window):
     sums = np.zeros((max(1, min(SPLITS, pixels // BLOCK)), K // wide, T + 1, size, wide), gy.dtype)
     if gy.size:
         _correlate(layout.rows(x), layout.rows(gy), classes, len(x), sums)
-    total = sums.sum(0)[:, :T]                                                  # (blocks, taps, size, lanes)
     gw = np.empty((K, size, T), gy.dtype)
-    gw[np.arange(K).reshape(-1, 1, wide), _pairs(size, wide)] = total.transpose(0, 2, 3, 1)
+    _unpack_groups(sums, gw)
     return gw.reshape(weight.shape)
 
 

@@ -7,15 +7,18 @@ import numpy as np
 from numba import prange
 
 from kernels.compiling import njit
-from kernels.gemm.micro import lanes, registers, square_transpose
+from kernels.gemm.micro import lanes, registers, rows_copy, square_transpose
 from kernels.layout import aligned
+from kernels.streaming import fetch
 
 WIDE = registers()[1] == 32
 ROWS = {1: 10, 2: 10, 3: 9, 4: 6} if WIDE else {1: 8, 2: 6, 3: 4}      # pixels to a tile of so many vectors of filters
 VECTOR = registers()[0]         # bytes
+NEXT = 12       # rows of weights ahead that are asked for: a panel's part of each lies far from the one before
 SHORT = 128     # rows of a panel of four vectors that stay in the first cache
 _kept = {}      # id of weights -> what was made of them
 _transpose = square_transpose(VECTOR)
+_copy_one, _copy_two, _copy_three, _copy_four = (rows_copy(vectors, VECTOR) for vectors in (1, 2, 3, 4))
 
 
 @functools.cache
@@ -99,18 +102,35 @@ def _pack(w, transposed, m, table, width, packed):
 def _pack_channels(w, first, count, block, d0, depth):
     """block[t·depth + d0 + k, j] = w[k, first + j, t]"""
     K, C, T = w.shape
-    flat = w.reshape(w.size)
+    flat, wide = w.reshape(w.size), block.shape[1]
+    if T == 1 and count == wide == block.strides[0] // w.itemsize and depth == K:       # rows as they are
+        _copy_rows(block.ctypes.data, w.ctypes.data + first * w.itemsize, C, K, wide, w)
+        return
     for k in range(K):
         source = flat[(k * C + first) * T:][:count * T]
-        if T == 1:                          # side by side already, which the other loop would not see
-            row = block[d0 + k]
-            for j in range(count):
-                row[j] = source[j]
-            continue
+        fetch(source.ctypes.data + NEXT * C * T * w.itemsize, count * T, w)
         for t in range(T):
             row = block[t * depth + d0 + k]
             for j in range(count):
                 row[j] = source[j * T + t]
+
+
+@njit(cache=True)
+def _copy_rows(target, source, step, count, wide, like):
+    """`count` rows of `wide` values, vectors of them, `step` apart in the source and side by side in the target."""
+    size, width = like.itemsize, VECTOR // like.itemsize
+    for row in range(0, count, NEXT):
+        few, at, to = min(NEXT, count - row), source + row * step * size, target + row * wide * size
+        for k in range(few):
+            fetch(at + (NEXT + k) * step * size, wide, like)
+        if wide == width:
+            _copy_one(to, at, step, few, like)
+        elif wide == 2 * width:
+            _copy_two(to, at, step, few, like)
+        elif wide == 3 * width:
+            _copy_three(to, at, step, few, like)
+        else:
+            _copy_four(to, at, step, few, like)
 
 
 @njit(cache=True)
