@@ -76,18 +76,28 @@ def _first_pixel(x, C, times):
     return shift
 
 
+@njit(cache=True)
+def _fold(parts, C):
+    """(2, C): the sums (PARTS, 2, C·times) of all parts, and of the pixels of a long row, added up in order."""
+    sums = parts[0]
+    for p in range(1, PARTS):
+        for i in range(2):
+            for k in range(parts.shape[2]):
+                sums[i, k] += parts[p, i, k]
+    for first in range(C, parts.shape[2], C):
+        for i in range(2):
+            for c in range(C):
+                sums[i, c] += sums[i, first + c]
+    return sums
+
+
 @njit(cache=True, error_model="numpy")
 def _moments(parts, shift, C, count):
     """(mean, biased variance) of each channel from the sums of x - shift and of its square; NaN stays NaN."""
-    mean, var = np.empty(C, shift.dtype), np.empty(C, shift.dtype)
+    mean, var, sums = np.empty(C, shift.dtype), np.empty(C, shift.dtype), _fold(parts, C)
     for c in range(C):
-        total = square = 0.0
-        for p in range(PARTS):
-            for k in range(c, shift.size, C):
-                total += parts[p, 0, k]
-                square += parts[p, 1, k]
-        average = total / count
-        spread = square / count - average * average
+        average = sums[0, c] / count
+        spread = sums[1, c] / count - average * average
         mean[c] = shift[c] + average
         var[c] = 0 if spread < 0 else spread
     return mean, var
@@ -108,15 +118,11 @@ def _terms(mean, var, weight, bias, eps, times):
 def _channel_gradients(parts, mean, var, eps, count):
     """(gweight, gbias, (mean of gy, slope) for each pixel of a long row) from the sums of gy and of gy·(x - mean) over `count`
     values; 0 where mean and variance are constants, and the last two are 0 then."""
-    C, wide = mean.size, parts.shape[2]
+    C, wide, sums = mean.size, parts.shape[2], _fold(parts, mean.size)
     gweight, gbias = np.empty(C, mean.dtype), np.empty(C, mean.dtype)
     average, slope = np.empty(wide, mean.dtype), np.empty(wide, mean.dtype)
     for c in range(C):
-        total = product = 0.0
-        for p in range(PARTS):
-            for k in range(c, wide, C):
-                total += parts[p, 0, k]
-                product += parts[p, 1, k]
+        total, product = sums[0, c], sums[1, c]
         invstd = 1 / np.sqrt(np.float64(var[c]) + eps)
         gbias[c], gweight[c] = total, product * invstd
         for k in range(c, wide, C):
