@@ -35,10 +35,10 @@ def normalize(x, mean, var, weight, bias, eps, add=None, relu=False):
     y = layout.empty(x.shape, x.dtype)
     if add is None:
         (a, b), times = layout.long_rows(x, y)
-        _normalize(a, *_terms(mean, var, weight, bias, eps, times), relu, streaming.pays(y), b)
+        _normalize(a, _terms(mean, var, weight, bias, eps, times), relu, streaming.pays(y), b)
     else:
         (a, s, b), times = layout.long_rows(x, add, y)
-        _normalize_add(a, s, *_terms(mean, var, weight, bias, eps, times), relu, streaming.pays(y), b)
+        _normalize_add(a, s, _terms(mean, var, weight, bias, eps, times), relu, streaming.pays(y), b)
     return y
 
 
@@ -49,9 +49,9 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None, re
     relu, bias = relu_bias is not None, mean if relu_bias is None else relu_bias
     (g, a, out), times = layout.long_rows(gy, x, gx)
     terms, parts = _terms(mean, var, weight, bias, eps, times), np.zeros((PARTS, 2, mean.size * times))
-    _gradient_sums(g, a, *terms, relu, parts)
+    _gradient_sums(g, a, terms, relu, parts)
     gweight, gbias, slopes = _channel_gradients(parts, mean, var, eps, x.size // max(1, mean.size) if batch_statistics else 0)
-    _input_gradient(g, a, *terms, relu, slopes, onto is not None, out)
+    _input_gradient(g, a, terms, relu, slopes, onto is not None, out)
     return gx, gweight, gbias
 
 
@@ -63,7 +63,7 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=
     terms, parts = _terms(mean, var, weight, mean, eps, times), np.zeros((PARTS, 2, mean.size * times))
     _masked_sums(g, b, a, terms[0], masked, parts)
     gweight, gbias, slopes = _channel_gradients(parts, mean, var, eps, x.size // max(1, mean.size) if batch_statistics else 0)
-    _input_gradient(masked, a, *terms, False, slopes, False, out)
+    _input_gradient(masked, a, terms, False, slopes, False, out)
     return gx, gweight, gbias, gadd
 
 
@@ -105,30 +105,30 @@ def _moments(parts, shift, C, count):
 
 @njit(cache=True, error_model="numpy")
 def _terms(mean, var, weight, bias, eps, times):
-    """(mean, weight / √(var + eps), bias) of each channel, for each pixel of a long row."""
+    """(3, C·times): mean, weight / √(var + eps) and bias of each channel, for each pixel of a long row."""
     C = mean.size
-    terms = np.empty(C * times, mean.dtype), np.empty(C * times, mean.dtype), np.empty(C * times, mean.dtype)
+    terms = np.empty((3, C * times), mean.dtype)
     for k in range(C * times):
         c = k % C
-        terms[0][k], terms[1][k], terms[2][k] = mean[c], weight[c] / np.sqrt(var[c] + eps), bias[c]
+        terms[0, k], terms[1, k], terms[2, k] = mean[c], weight[c] / np.sqrt(var[c] + eps), bias[c]
     return terms
 
 
 @njit(cache=True, error_model="numpy")
 def _channel_gradients(parts, mean, var, eps, count):
-    """(gweight, gbias, (mean of gy, slope) for each pixel of a long row) from the sums of gy and of gy·(x - mean) over `count`
+    """(gweight, gbias, (2, C·times): mean of gy and slope for each pixel of a long row) from the sums of gy and of gy·(x - mean) over `count`
     values; 0 where mean and variance are constants, and the last two are 0 then."""
     C, wide, sums = mean.size, parts.shape[2], _fold(parts, mean.size)
     gweight, gbias = np.empty(C, mean.dtype), np.empty(C, mean.dtype)
-    average, slope = np.empty(wide, mean.dtype), np.empty(wide, mean.dtype)
+    slopes = np.empty((2, wide), mean.dtype)
     for c in range(C):
         total, product = sums[0, c], sums[1, c]
         invstd = 1 / np.sqrt(np.float64(var[c]) + eps)
         gbias[c], gweight[c] = total, product * invstd
         for k in range(c, wide, C):
-            average[k] = total / count if count else 0.0
-            slope[k] = product * invstd * invstd / count if count else 0.0
-    return gweight, gbias, (average, slope)
+            slopes[0, k] = total / count if count else 0.0
+            slopes[1, k] = product * invstd * invstd / count if count else 0.0
+    return gweight, gbias, slopes
 
 
 @njit(cache=True)
@@ -169,8 +169,9 @@ def _sums(x, shift, parts):
 
 
 @njit(cache=True, parallel=True)
-def _normalize(x, mean, scale, bias, relu, far, y):
-    Q, C, zero, ahead = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size)
+def _normalize(x, terms, relu, far, y):
+    Q, C, zero, ahead = x.shape[0], terms.shape[1], x.dtype.type(0), distance(x, terms.shape[1])
+    mean, scale, bias = terms[0], terms[1], terms[2]
     closed = zero if relu else x.dtype.type(np.nan)         # no value is below a NaN
     for p in prange(PARTS):
         b = near(C, y)
@@ -185,8 +186,9 @@ def _normalize(x, mean, scale, bias, relu, far, y):
 
 
 @njit(cache=True, parallel=True)
-def _normalize_add(x, add, mean, scale, bias, relu, far, y):
-    Q, C, zero, ahead, ahead_add = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size), distance(add, mean.size)
+def _normalize_add(x, add, terms, relu, far, y):
+    Q, C, zero, mean, scale, bias = x.shape[0], terms.shape[1], x.dtype.type(0), terms[0], terms[1], terms[2]
+    ahead, ahead_add = distance(x, C), distance(add, C)
     closed = zero if relu else x.dtype.type(np.nan)
     for p in prange(PARTS):
         b = near(C, y)
@@ -202,9 +204,10 @@ def _normalize_add(x, add, mean, scale, bias, relu, far, y):
 
 
 @njit(cache=True, parallel=True)
-def _gradient_sums(gy, x, mean, scale, bias, relu, parts):
+def _gradient_sums(gy, x, terms, relu, parts):
     """parts[p] += (Σ g, Σ g·(x - mean)), g = gy where the ReLU was open"""
-    Q, C, zero, ahead, ahead_gy = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size), distance(gy, mean.size)
+    Q, C, zero, mean, scale, bias = x.shape[0], terms.shape[1], x.dtype.type(0), terms[0], terms[1], terms[2]
+    ahead, ahead_gy = distance(x, C), distance(gy, C)
     closed = zero if relu else x.dtype.type(np.nan)
     for p in prange(PARTS):
         run = np.zeros((2, C), x.dtype)
@@ -248,12 +251,12 @@ def _masked_sums(gy, y, x, mean, masked, parts):
 
 
 @njit(cache=True, parallel=True)
-def _input_gradient(gy, x, mean, scale, bias, relu, slopes, adds, gx):
+def _input_gradient(gy, x, terms, relu, slopes, adds, gx):
     """gx (+)= scale · (g - average - (x - mean) · slope). gx may be gy: rows are computed nearby, because LLVM makes
     vectors only of loops whose arrays lie apart."""
-    Q, C, zero, ahead, ahead_gy = x.shape[0], mean.size, x.dtype.type(0), distance(x, mean.size), distance(gy, mean.size)
+    Q, C, zero, mean, scale, bias = x.shape[0], terms.shape[1], x.dtype.type(0), terms[0], terms[1], terms[2]
+    average, slope, ahead, ahead_gy, ahead_gx = slopes[0], slopes[1], distance(x, C), distance(gy, C), distance(gx, C)
     closed = zero if relu else x.dtype.type(np.nan)
-    (average, slope), ahead_gx = slopes, distance(gx, mean.size)
     for p in prange(PARTS):
         out = near(C, x)
         for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):

@@ -32,6 +32,7 @@ def registers():
     return 16, 32 if llvm.get_default_triple().startswith(("aarch64", "arm64")) else 16
 
 
+@functools.cache
 def lanes(dtype):
     """How many values of `dtype` a vector register holds."""
     return registers()[0] // np.dtype(dtype).itemsize
