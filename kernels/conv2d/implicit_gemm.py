@@ -21,7 +21,7 @@ from numba import get_num_threads, prange
 from kernels import layout, streaming
 from kernels.compiling import njit
 from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
-from kernels.conv2d.packing import ROWS, WIDE, add_splits, kept, merged, pack, panels, unpack
+from kernels.conv2d.packing import ROWS, WIDE, add_splits, kept, merged, pack, panels, planned, unpack
 from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
 from kernels.streaming import fetch, finish
 
@@ -48,10 +48,10 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     y = layout.empty((x.shape[0], weight.shape[0], *size), x.dtype) if out is None else out
     if not y.size:
         return y
-    packed, table, columns, depth, G = kept(pack, weight, groups)
-    classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), size, layout.pitch(y))
-    _multiply(layout.rows(x), packed, _starts(bias, G, columns, x.dtype), table, classes, len(x),
-              (columns, depth, get_num_threads(), int(relu), _past(y, groups), 0), layout.rows(y))
+    plan = planned(weight.shape, weight.dtype, groups)
+    classes = forward_classes(window, x.shape[2:], plan.depth, layout.pitch(x), size, layout.pitch(y))
+    _multiply(layout.rows(x), kept(pack, weight, groups), _starts(bias, plan, x.dtype), plan.table, classes, len(x),
+              (plan.columns, plan.depth, get_num_threads(), int(relu), _past(y, groups), 0), layout.rows(y))
     return y
 
 
@@ -67,10 +67,10 @@ def _input_gradient(gy, shape, weight, window, groups, onto=None):
     gx = layout.empty(shape, gy.dtype) if onto is None else onto
     if not gx.size:
         return gx
-    packed, table, columns, depth, G = pack(weight, groups, transposed=True)
-    classes = gradient_classes(window, gy.shape[2:], depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
-    _multiply(layout.rows(gy), packed, _starts(None, G, columns, gy.dtype), table, classes, len(gy),
-              (columns, depth, get_num_threads(), 0, 0, int(onto is not None)), layout.rows(gx))
+    plan = planned(weight.shape, weight.dtype, groups, True)
+    classes = gradient_classes(window, gy.shape[2:], plan.depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
+    _multiply(layout.rows(gy), pack(weight, groups, True), _starts(None, plan, gy.dtype), plan.table, classes, len(gy),
+              (plan.columns, plan.depth, get_num_threads(), 0, 0, int(onto is not None)), layout.rows(gx))
     return gx
 
 
@@ -80,12 +80,12 @@ def _past(y, groups):
     return int(whole and streaming.fits(layout.rows(y), VECTOR))
 
 
-def _starts(bias, G, columns, dtype):
+def _starts(bias, plan, dtype):
     """(G, vectors · lanes): what each result starts from"""
     width = lanes(dtype)
-    starts = np.zeros((G, -(-columns // width) * width), dtype)
+    starts = np.zeros((plan.groups, -(-plan.columns // width) * width), dtype)
     if bias is not None:
-        starts[:, :columns] = bias.reshape(G, columns)
+        starts[:, :plan.columns] = bias.reshape(plan.groups, plan.columns)
     return starts
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import weakref
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
@@ -55,25 +56,41 @@ def kept(make, weight, *args):
     return own[make, args]
 
 
+class Plan(NamedTuple):
+    """How weights are packed: panels as (first vector, vectors), columns and rows a tap of a merged group, how many merged groups,
+    and how many groups each is of; values of all panels of a merged group."""
+
+    table: np.ndarray
+    columns: int
+    depth: int
+    groups: int
+    merged: int
+    size: int
+
+
+@functools.lru_cache(512)
+def planned(shape, dtype, groups, transposed=False, at_once=None):
+    """The Plan for weights of `shape`; see pack."""
+    K, Cg, R, S = shape
+    Kg = K // groups
+    columns, depth = (Cg, Kg) if transposed else (Kg, Cg)
+    m = merged(groups, columns, dtype)
+    columns, depth = columns * m, depth * m
+    table = panels(columns, dtype, at_once or depth * R * S)
+    return Plan(table, columns, depth, groups // m, m, -(-columns // lanes(dtype)) * R * S * depth * lanes(dtype))
+
+
 def pack(weight, groups, transposed=False, at_once=None):
     """weight (K, C/groups, R, S) -> (G, ·): for each panel of filters the rows (r, s, c), each of the panel's width.
 
     transposed: for the data gradient, filters and channels change places: rows (r, s, k), and columns c. at_once: how many
-    rows are multiplied at once, if not all. Groups with few columns are merged (see `merged`). Returns (packed, panels, columns
-    of a merged group, rows a tap of a merged group, merged groups).
+    rows are multiplied at once, if not all. Groups with few columns are merged (see `merged`).
     """
-    K, Cg, R, S = weight.shape
-    Kg = K // groups
-    columns, depth = (Cg, Kg) if transposed else (Kg, Cg)
-    m = merged(groups, columns, weight.dtype)
-    G, columns, depth = groups // m, columns * m, depth * m
-    table = panels(columns, weight.dtype, at_once or depth * R * S)
-    width = lanes(weight.dtype)
-    vectors = -(-columns // width)
-    packed = aligned((G, vectors * R * S * depth * width), weight.dtype)
-    w = np.ascontiguousarray(weight).reshape(groups, Kg, Cg, R * S)
-    _pack(w, transposed, m, table, width, packed)
-    return packed, table, columns, depth, G
+    (K, Cg, R, S), plan = weight.shape, planned(weight.shape, weight.dtype, groups, transposed, at_once)
+    packed = aligned((plan.groups, plan.size), weight.dtype)
+    w = np.ascontiguousarray(weight).reshape(groups, K // groups, Cg, R * S)
+    _pack(w, transposed, plan.merged, plan.table, lanes(weight.dtype), packed)
+    return packed
 
 
 @njit(cache=True, parallel=True)

@@ -33,7 +33,7 @@ from kernels import layout, streaming
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, winograd_many
 from kernels.conv2d.implicit_gemm import _aligned, _clear, _height, _tile, sum_rows
-from kernels.conv2d.packing import kept, pack, panels, unpack
+from kernels.conv2d.packing import kept, pack, panels, planned, unpack
 from kernels.conv2d.winograd_tiles import (
     APART,
     FEW,
@@ -117,11 +117,11 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
 
 def _filters(weight, transposed):
     """G·g·Gᵀ of every filter, flat: for each panel of filters [point][channel][filter]; transposed: turned round."""
-    packed, table, _, depth, _ = pack(weight, 1, transposed, at_once=weight.shape[0 if transposed else 1])
-    vectors = -(-weight.shape[1 if transposed else 0] // lanes(weight.dtype))
-    filters = layout.aligned((POINTS * (vectors * lanes(weight.dtype) * depth + APART * len(table)),), weight.dtype)
-    _transform_filters(packed[0], table, depth, int(transposed), filters)
-    return filters, table
+    rows = weight.shape[0 if transposed else 1]
+    plan = planned(weight.shape, weight.dtype, 1, transposed, rows)
+    filters = layout.aligned((POINTS * (plan.size // 9 + APART * len(plan.table)),), weight.dtype)
+    _transform_filters(pack(weight, 1, transposed, rows)[0], plan.table, plan.depth, int(transposed), filters)
+    return filters, plan.table
 
 
 def _convolve(x, weight, transposed, bias, before, last, y):

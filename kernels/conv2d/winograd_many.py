@@ -13,7 +13,7 @@ from numba import get_num_threads, prange
 from kernels import layout
 from kernels.compiling import njit
 from kernels.conv2d.implicit_gemm import _aligned, _height, _tile
-from kernels.conv2d.packing import _pack_filters, _unpack_filters, kept, pack, panels
+from kernels.conv2d.packing import _pack_filters, _unpack_filters, kept, pack, panels, planned
 from kernels.conv2d.winograd_tiles import (
     APART,
     HIGHEST,
@@ -43,7 +43,7 @@ def convolve(x, weight, transposed, bias, grid, y):
     """All tiles of y; see winograd._convolve."""
     C, wide, workers = x.shape[1], lanes(x.dtype), get_num_threads()
     tiles = len(x) * int(grid[0] * grid[1])
-    packed, table = kept(pack, weight, 1, transposed, DEEP)[:2]
+    packed, table = kept(pack, weight, 1, transposed, DEEP), planned(weight.shape, weight.dtype, 1, transposed, DEEP).table
     most, parts = -(-tiles // -(-tiles // MOST)), -(-C // DEEP)
     depth = -(-C // (parts * wide)) * wide                  # channels to a part
     rows = depth + most + HIGHEST                           # of transformed filters, and of products
