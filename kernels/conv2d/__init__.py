@@ -17,11 +17,10 @@ from kernels.errors import ShapeError
 
 def _best(function, *args):
     """Winograd where it pays, shuffles for small groups; the arguments are forward's or backward's."""
-    from kernels.conv2d import grouped, winograd
     x, weight, window, groups = (args[0], args[1], *args[3:5]) if function == "forward" else args[1:5]
-    if grouped.fits(weight, groups):
+    if groups > 1 and room.rung("grouped").fits(weight, groups):
         return "grouped"
-    return "winograd" if winograd.pays(x, weight, window, groups) else "implicit_gemm"
+    return "winograd" if room.rung("winograd").pays(x, weight, window, groups) else "implicit_gemm"
 
 
 room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "grouped", "winograd"], _best)

@@ -77,7 +77,7 @@ def _input_gradient(gy, shape, weight, window, groups, onto=None):
 def _past(y, groups):
     """1 where tiles may be stored past the caches."""
     whole = y.shape[1] // groups * y.itemsize % streaming.LINE == 0
-    return int(whole and streaming.fits(layout.rows(y), VECTOR))
+    return int(whole and streaming.pays(y) and streaming.fits(layout.rows(y), VECTOR))
 
 
 def _starts(bias, plan, dtype):

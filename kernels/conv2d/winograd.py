@@ -66,10 +66,14 @@ TRANSFORM = 1000        # multiplications, for each pair of channel and filter, 
 
 def fits(x, weight, window, groups):
     """Whether this rung computes such a convolution itself."""
-    (K, C), wide = weight.shape[:2], lanes(np.float32)
-    return (x.dtype == np.float32 and window[:4] == (3, 3, 1, 1) and (window.dilation_h, window.dilation_w) == (1, 1)
-            and groups == 1 and C % wide == 0 and K % wide == 0 and x.size > 0
-            and max(window.top, window.bottom, window.left, window.right) <= 2)
+    return window[:4] == (3, 3, 1, 1) and groups == 1 and _fits(x.dtype, x.shape, weight.shape[:2], window)
+
+
+@functools.lru_cache(512)
+def _fits(dtype, x_shape, filters, window):
+    (K, C), wide = filters, lanes(np.float32)
+    return (dtype == np.float32 and (window.dilation_h, window.dilation_w) == (1, 1) and C % wide == 0 and K % wide == 0
+            and 0 not in x_shape and max(window.top, window.bottom, window.left, window.right) <= 2)
 
 
 def pays(x, weight, window, groups):
