@@ -18,14 +18,14 @@ from kernels.errors import BackendError, DTypeError, ShapeError
 _NOTHING = types.MappingProxyType({})
 _pinned = contextvars.ContextVar("pinned", default=_NOTHING)
 ROOMS = {}
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 FEW = 16384         # values: below this, waking a second thread takes longer than it saves
 
 
 def by_order(function, *args):
     """The rung for rooms that have one for each order: "channels_last" if one of the images is in that order, else "cpu"."""
     for a in args:
-        if type(a) is np.ndarray and layout.prefers_channels_last(a):
+        if isinstance(a, np.ndarray) and layout.prefers_channels_last(a):
             return "channels_last"
     return "cpu"
 
@@ -96,7 +96,7 @@ def _kind(args):
         here = type(a)
         if here is np.ndarray or here is device.DeviceArray:
             dtype = a.dtype
-            if found is None and (dtype == FLOAT32 or dtype == FLOAT64):        # not `is`: Numba makes dtypes of its own
+            if found is None and dtype in FLOATS:          # not by `is`: Numba makes dtypes of its own
                 found, kind = dtype, here
             elif (here is not kind or dtype != found) and (here is not np.ndarray or dtype.kind not in "iub"):
                 return None

@@ -71,13 +71,13 @@ def long_rows(*arrays):
     loops along it are worth their start."""
     arrays = [channels_last(array) for array in arrays]
     N, C, H, W = arrays[0].shape
-    if any([pitch(array) != C for array in arrays]):
+    if any(pitch(array) != C for array in arrays):
         return [rows(array) for array in arrays], 1
     times = _times(C, N * H * W)
     return [array.transpose(0, 2, 3, 1).reshape(-1, C * times) for array in arrays], times
 
 
-@functools.cache
+@functools.lru_cache(512)
 def _times(C, pixels):
     times = 1
     while 0 < C * times < LONG and pixels % (2 * times) == 0:

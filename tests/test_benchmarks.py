@@ -1,8 +1,11 @@
 """The measuring scripts measure what they say; how long that takes is nobody's business here."""
 
+import time
+
 import numpy as np
 
-from benchmarks import stochastic_depth
+import kernels
+from benchmarks import between, stochastic_depth
 from minicnn import Tensor, autograd, models
 
 
@@ -39,3 +42,21 @@ def test_stochastic_depth_takes_turns_and_adds_up(monkeypatch):
     assert [len(times) for times in found["seconds"].values()] == [4, 4]
     assert abs(found["reduction"] - found["drawn"]) < 1e-12
     assert abs(found["predicted"] - (1 - 40.25 / 54)) < 1e-12
+
+
+def test_time_between_kernels_is_the_step_less_its_kernels(monkeypatch):
+    """A step of one kernel and of work that is none of it; what stood in for the kernel is gone afterwards."""
+    x, compiled = np.ones((2, 4, 4, 4), np.float32), kernels.ROOMS["activation"].rung("cpu")._relu
+    def step(model, optimizer, images, labels):
+        start = time.perf_counter()
+        kernels.activation.relu_forward(x)
+        np.linalg.inv(np.eye(200))
+        return time.perf_counter() - start
+
+    monkeypatch.setattr(between, "step", step)
+    found = between.measure("resnet20", 1, 8, 3)
+    assert found["calls"] == 1
+    assert list(found["by_kernel"]) == ["activation.cpu._relu"]
+    assert 0 < found["kernels"] < found["step"]
+    assert found["kernels"] == found["by_kernel"]["activation.cpu._relu"][0]
+    assert kernels.ROOMS["activation"].rung("cpu")._relu is compiled

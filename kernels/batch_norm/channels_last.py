@@ -116,8 +116,8 @@ def _terms(mean, var, weight, bias, eps, times):
 
 @njit(cache=True, error_model="numpy")
 def _channel_gradients(parts, mean, var, eps, count):
-    """(gweight, gbias, (2, C·times): mean of gy and slope for each pixel of a long row) from the sums of gy and of gy·(x - mean) over `count`
-    values; 0 where mean and variance are constants, and the last two are 0 then."""
+    """(gweight, gbias, slopes) from the sums of gy and of gy·(x - mean) over `count` values, 0 where mean and variance are
+    constants; slopes (2, C·times): the means of gy and of gy·xhat/√(var + eps), for each pixel of a long row."""
     C, wide, sums = mean.size, parts.shape[2], _fold(parts, mean.size)
     gweight, gbias = np.empty(C, mean.dtype), np.empty(C, mean.dtype)
     slopes = np.empty((2, wide), mean.dtype)

@@ -76,12 +76,13 @@ def _check(x, weight, window, groups):
 
 @functools.lru_cache(1024)
 def _shape(x_shape, weight_shape, window, groups):
-    (N, C, H, W), (K, Cg, R, S) = x_shape, weight_shape
+    (N, C, H, W), K = x_shape, weight_shape[0]
     for name, channels in (("in_channels", C), ("out_channels", K)):
         if groups < 1 or channels % groups:
             fits = ", ".join(str(g) for g in range(1, C + 1) if C % g == 0 and K % g == 0)
             raise ShapeError(f"conv2d: {name} {channels} is not divisible by groups {groups}; choose groups from {fits}")
-    if (Cg, R, S) != (C // groups, window.kernel_h, window.kernel_w):
-        raise ShapeError(f"conv2d: weight has shape {weight_shape}, not {(K, C // groups, window.kernel_h, window.kernel_w)} as "
-                         "the other arguments require; reshape it or change them")
+    fits = K, C // groups, window.kernel_h, window.kernel_w
+    if weight_shape != fits:
+        raise ShapeError(f"conv2d: weight has shape {weight_shape}, not {fits} as the other arguments require; reshape it or "
+                         "change them")
     return N, K, *window.output_size(H, W)

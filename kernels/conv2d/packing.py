@@ -57,8 +57,8 @@ def kept(make, weight, *args):
 
 
 class Plan(NamedTuple):
-    """How weights are packed: panels as (first vector, vectors), columns and rows a tap of a merged group, how many merged groups,
-    and how many groups each is of; values of all panels of a merged group."""
+    """How weights are packed: panels as (first vector, vectors), columns and rows a tap of a merged group, how many merged
+    groups, how many groups each is of, and how many values its panels are."""
 
     table: np.ndarray
     columns: int

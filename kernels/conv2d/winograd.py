@@ -242,9 +242,10 @@ def _correlate_shares(x, gy, sizes, grid, table, sums):
         _clear(sums[share])
         first, last = tiles * share // shares, tiles * (share + 1) // shares
         for t0 in range(first, last, most):
-            transform_tiles(x, gy, (C, K), grid, (t0, min(most, last - t0), np.int64(0)), V, D)
+            count = min(most, last - t0)
+            transform_tiles(x, gy, (C, K), grid, (t0, count, np.int64(0)), V, D)
             for point in range(POINTS):
-                _correlate_point(V[point], D[point], table, (C, K, min(most, last - t0), 0, C), places, True, sums[share, point])
+                _correlate_point(V[point], D[point], table, (C, K, count, 0, C), places, True, sums[share, point])
 
 
 @njit(cache=True, parallel=True)
