@@ -114,8 +114,12 @@ def _check_dtypes(what, args):
 def expect_shape(what, array, shape):
     """Raises ShapeError unless array (None passes) has `shape`. Compiled loops do not check: this is their door."""
     if array is not None and array.shape != tuple(shape):
-        raise ShapeError(f"{what} has shape {array.shape}, not {tuple(shape)} as the other arguments require; "
-                         "reshape it or change them")
+        raise misfit(what, array.shape, tuple(shape))
+
+
+def misfit(what, shape, expected):
+    """The ShapeError for an array of `shape` where the other arguments require another."""
+    return ShapeError(f"{what} has shape {shape}, not {expected} as the other arguments require; reshape it or change them")
 
 
 def expect_rank(what, array, layout):

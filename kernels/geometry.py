@@ -88,7 +88,7 @@ def _padding(padding, kernel, stride, dilation):
     if len(sides) != 2:
         raise ShapeError(f"padding {padding!r} is not an int, (h, w), ((top, bottom), (left, right)), 'same' or 'valid'; "
                          "pass one of these")
-    return pair("padding", sides[0], least=0), pair("padding", sides[1], least=0)
+    return tuple(pair("padding", side, least=0) for side in sides)
 
 
 def _named_padding(padding, kernel, stride, dilation):

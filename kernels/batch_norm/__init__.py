@@ -64,7 +64,7 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=
 
 def move_running(running_mean, running_var, mean, var, momentum, count):
     """running = (1 - momentum)·running + momentum·batch, in place, all (C,); var, which is biased, times count/(count - 1) for
-    the `count` > 1 values that it is of."""
+    the `count` > 1 values that it is of. Raises ShapeError."""
     for name, array in (("running_mean", running_mean), ("running_var", running_var)):
         expect_shape(f"batch_norm: {name}", array, mean.shape)
     if device.place("batch_norm.move_running", (running_mean, running_var, mean, var)) == "cuda":

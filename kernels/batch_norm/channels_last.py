@@ -50,7 +50,7 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None, re
     (g, a, out), times = layout.long_rows(gy, x, gx)
     terms, parts = _terms(mean, var, weight, bias, eps, times), np.zeros((PARTS, 2, mean.size * times))
     _gradient_sums(g, a, terms, relu, parts)
-    gweight, gbias, slopes = _channel_gradients(parts, mean, var, eps, x.size // max(1, mean.size) if batch_statistics else 0)
+    gweight, gbias, slopes = _channel_gradients(parts, mean, var, eps, _count(x, batch_statistics))
     _input_gradient(g, a, terms, relu, slopes, onto is not None, out)
     return gx, gweight, gbias
 
@@ -62,9 +62,14 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=
     (g, b, a, masked, out), times = layout.long_rows(gy, y, x, gadd, gx)
     terms, parts = _terms(mean, var, weight, mean, eps, times), np.zeros((PARTS, 2, mean.size * times))
     _masked_sums(g, b, a, terms[0], masked, parts)
-    gweight, gbias, slopes = _channel_gradients(parts, mean, var, eps, x.size // max(1, mean.size) if batch_statistics else 0)
+    gweight, gbias, slopes = _channel_gradients(parts, mean, var, eps, _count(x, batch_statistics))
     _input_gradient(masked, a, terms, False, slopes, False, out)
     return gx, gweight, gbias, gadd
+
+
+def _count(x, batch_statistics):
+    """Values that each mean and variance is of; 0 where they are constants."""
+    return x.size // max(1, x.shape[1]) if batch_statistics else 0
 
 
 @njit(cache=True)

@@ -11,7 +11,7 @@ import functools
 from kernels import layout
 from kernels.activation import accumulate
 from kernels.concat import copy_into
-from kernels.dispatch import Room, expect_rank, expect_shape
+from kernels.dispatch import Room, expect_rank, expect_shape, misfit
 from kernels.errors import ShapeError
 
 
@@ -83,6 +83,5 @@ def _shape(x_shape, weight_shape, window, groups):
             raise ShapeError(f"conv2d: {name} {channels} is not divisible by groups {groups}; choose groups from {fits}")
     fits = K, C // groups, window.kernel_h, window.kernel_w
     if weight_shape != fits:
-        raise ShapeError(f"conv2d: weight has shape {weight_shape}, not {fits} as the other arguments require; reshape it or "
-                         "change them")
+        raise misfit("conv2d: weight", weight_shape, fits)
     return N, K, *window.output_size(H, W)

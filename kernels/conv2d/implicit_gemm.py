@@ -21,8 +21,8 @@ from numba import get_num_threads, prange
 from kernels import layout, streaming
 from kernels.compiling import njit
 from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
-from kernels.conv2d.packing import ROWS, WIDE, add_splits, kept, merged, pack, panels, planned, unpack
-from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
+from kernels.conv2d.packing import ROWS, WIDE, add_splits, copy_vectors, kept, pack, panels, planned, unpack
+from kernels.gemm.micro import registers, rows_copy, rows_tile
 from kernels.streaming import fetch, finish
 
 VECTOR = registers()[0]         # bytes
@@ -37,7 +37,6 @@ PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
 _copy_taps = rows_copy(PACKED)
-_copy_one, _copy_two, _copy_three = (rows_copy(vectors, VECTOR) for vectors in (1, 2, 3))
 _taps_one, _taps_two, _taps_three = (rows_tile(TAPS, vectors, VECTOR) for vectors in (1, 2, 3))
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
@@ -82,8 +81,7 @@ def _past(y, groups):
 
 def _starts(bias, plan, dtype):
     """(G, vectors · lanes): what each result starts from"""
-    width = lanes(dtype)
-    starts = np.zeros((plan.groups, -(-plan.columns // width) * width), dtype)
+    starts = np.zeros((plan.groups, plan.wide), dtype)
     if bias is not None:
         starts[:, :plan.columns] = bias.reshape(plan.groups, plan.columns)
     return starts
@@ -242,17 +240,15 @@ def _weight_gradient(gy, x, shape, window, groups):
         add_splits(sums[:, 0], gw)
         return gw.reshape(shape)
     gw = np.empty((groups, shape[0] // groups, shape[1], shape[2] * shape[3]), gy.dtype)
-    unpack(_sums(gy, x, shape, window, groups), merged(groups, shape[0] // groups, gy.dtype), gw)
+    unpack(_sums(gy, x, shape, window, groups), planned(shape, gy.dtype, groups).merged, gw)
     return gw.reshape(shape)
 
 
 def _sums(gy, x, shape, window, groups):
     """(splits, merged groups, (t, c), filters): Σ_q Xᵀ[t, q] · GY[q, k] over each share of the pixels q"""
-    T, m = shape[2] * shape[3], merged(groups, shape[0] // groups, gy.dtype)
-    G, columns, depth = groups // m, shape[0] // groups * m, shape[1] * m
+    T, (_, columns, wide, depth, G, _) = shape[2] * shape[3], planned(shape, gy.dtype, groups)
     table = panels(columns, gy.dtype, most=3)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), gy.shape[2:], layout.pitch(gy))
-    wide = -(-columns // lanes(gy.dtype)) * lanes(gy.dtype)
     blocks = -(-gy.size // (shape[0] * BLOCK))
     # shares of the pixels, the same for any number of threads; where sums fill the cache, tasks share the rows of gW instead
     splits = 1 if T * depth * wide * gy.itemsize > NEAR else min(SPLITS, blocks)
@@ -299,12 +295,8 @@ def _pack_filters(gy, segments, step, to, columns, table, packed):
                     target_row, source_row = panel[(q + i) * wide:(q + i + 1) * wide], flat[at + i * step:][:left]
                     for k in range(wide):
                         target_row[k] = source_row[k] if k < left else 0
-            elif vectors == 1:
-                _copy_one(target, source, step, count, gy)
-            elif vectors == 2:
-                _copy_two(target, source, step, count, gy)
             else:
-                _copy_three(target, source, step, count, gy)
+                copy_vectors(vectors, target, source, step, count, gy)
             q += count
 
 

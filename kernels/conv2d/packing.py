@@ -57,15 +57,15 @@ def kept(make, weight, *args):
 
 
 class Plan(NamedTuple):
-    """How weights are packed: panels as (first vector, vectors), columns and rows a tap of a merged group, how many merged
-    groups, how many groups each is of, and how many values its panels are."""
+    """How weights are packed: panels as (first vector, vectors); of a merged group the columns, the values of these in whole
+    vectors, and the rows of a tap; how many merged groups, and how many groups each is of."""
 
     table: np.ndarray
     columns: int
+    wide: int
     depth: int
     groups: int
     merged: int
-    size: int
 
 
 @functools.lru_cache(512)
@@ -76,8 +76,8 @@ def planned(shape, dtype, groups, transposed=False, at_once=None):
     columns, depth = (Cg, Kg) if transposed else (Kg, Cg)
     m = merged(groups, columns, dtype)
     columns, depth = columns * m, depth * m
-    table = panels(columns, dtype, at_once or depth * R * S)
-    return Plan(table, columns, depth, groups // m, m, -(-columns // lanes(dtype)) * R * S * depth * lanes(dtype))
+    table, wide = panels(columns, dtype, at_once or depth * R * S), -(-columns // lanes(dtype)) * lanes(dtype)
+    return Plan(table, columns, wide, depth, groups // m, m)
 
 
 def pack(weight, groups, transposed=False, at_once=None):
@@ -87,7 +87,7 @@ def pack(weight, groups, transposed=False, at_once=None):
     rows are multiplied at once, if not all. Groups with few columns are merged (see `merged`).
     """
     (K, Cg, R, S), plan = weight.shape, planned(weight.shape, weight.dtype, groups, transposed, at_once)
-    packed = aligned((plan.groups, plan.size), weight.dtype)
+    packed = aligned((plan.groups, R * S * plan.depth * plan.wide), weight.dtype)
     w = np.ascontiguousarray(weight).reshape(groups, K // groups, Cg, R * S)
     _pack(w, transposed, plan.merged, plan.table, lanes(weight.dtype), packed)
     return packed
@@ -121,7 +121,7 @@ def _pack_channels(w, first, count, block, d0, depth):
     K, C, T = w.shape
     flat, wide = w.reshape(w.size), block.shape[1]
     if T == 1 and count == wide == block.strides[0] // w.itemsize and depth == K:       # rows as they are
-        _copy_rows(block.ctypes.data, w.ctypes.data + first * w.itemsize, C, K, wide, w)
+        _copy_rows(wide // (VECTOR // w.itemsize), block.ctypes.data, w.ctypes.data + first * w.itemsize, C, K, w)
         return
     for k in range(K):
         source = flat[(k * C + first) * T:][:count * T]
@@ -133,21 +133,27 @@ def _pack_channels(w, first, count, block, d0, depth):
 
 
 @njit(cache=True)
-def _copy_rows(target, source, step, count, wide, like):
-    """`count` rows of `wide` values, vectors of them, `step` apart in the source and side by side in the target."""
-    size, width = like.itemsize, VECTOR // like.itemsize
+def _copy_rows(vectors, target, source, step, count, like):
+    """copy_vectors, NEXT rows at a time, and the rows behind them asked for."""
+    size, wide = like.itemsize, vectors * VECTOR // like.itemsize
     for row in range(0, count, NEXT):
-        few, at, to = min(NEXT, count - row), source + row * step * size, target + row * wide * size
+        few, at = min(NEXT, count - row), source + row * step * size
         for k in range(few):
             fetch(at + (NEXT + k) * step * size, wide, like)
-        if wide == width:
-            _copy_one(to, at, step, few, like)
-        elif wide == 2 * width:
-            _copy_two(to, at, step, few, like)
-        elif wide == 3 * width:
-            _copy_three(to, at, step, few, like)
-        else:
-            _copy_four(to, at, step, few, like)
+        copy_vectors(vectors, target + row * wide * size, at, step, few, like)
+
+
+@njit(cache=True)
+def copy_vectors(vectors, target, source, step, count, like):
+    """`count` rows of so many vectors, 1 to 4, `step` values apart in the source and side by side in the target."""
+    if vectors == 1:
+        _copy_one(target, source, step, count, like)
+    elif vectors == 2:
+        _copy_two(target, source, step, count, like)
+    elif vectors == 3:
+        _copy_three(target, source, step, count, like)
+    else:
+        _copy_four(target, source, step, count, like)
 
 
 @njit(cache=True)

@@ -123,7 +123,7 @@ def _filters(weight, transposed):
     """G·g·Gᵀ of every filter, flat: for each panel of filters [point][channel][filter]; transposed: turned round."""
     rows = weight.shape[0 if transposed else 1]
     plan = planned(weight.shape, weight.dtype, 1, transposed, rows)
-    filters = layout.aligned((POINTS * (plan.size // 9 + APART * len(plan.table)),), weight.dtype)
+    filters = layout.aligned((POINTS * (plan.wide * plan.depth + APART * len(plan.table)),), weight.dtype)
     _transform_filters(pack(weight, 1, transposed, rows)[0], plan.table, plan.depth, int(transposed), filters)
     return filters, plan.table
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from kernels import device
+from kernels.dispatch import FLOATS
 from minicnn import autograd
 from minicnn.autograd import Tensor
 from minicnn.errors import ArgumentError, CheckpointError, DTypeError
@@ -165,7 +166,7 @@ class Module:
 
     def astype(self, dtype):
         """Convert all parameters and floating buffers to float32 or float64, in place; returns the module."""
-        if np.dtype(dtype) not in (np.dtype("float32"), np.dtype("float64")):
+        if np.dtype(dtype) not in FLOATS:
             raise DTypeError(f"astype: dtype {dtype} is neither float32 nor float64; choose one of them")
         self.unfuse()
         for module in self.modules():

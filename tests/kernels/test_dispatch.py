@@ -87,3 +87,19 @@ def test_shapes_are_refused_at_the_door(call, message):
 def test_labels_must_be_integers():
     with pytest.raises(DTypeError, match="labels have dtype float64, not an integer one"):
         kernels.loss.cross_entropy_forward(image(2, 3), np.array([0.0, 1.0]))
+
+
+def test_running_statistics_move_alike_on_every_rung_and_must_fit():
+    rng = np.random.default_rng(0)
+    mean, var, start = rng.random(5), rng.random(5), rng.random((2, 5))
+    moved = []
+    for rung in kernels.rungs("batch_norm"):
+        running_mean, running_var = start.copy()
+        with kernels.using(batch_norm=rung):
+            kernels.batch_norm.move_running(running_mean, running_var, mean, var, 0.1, 8)
+        moved.append((running_mean, running_var))
+    for running_mean, running_var in moved:
+        np.testing.assert_allclose(running_mean, 0.9 * start[0] + 0.1 * mean, rtol=1e-14)
+        np.testing.assert_allclose(running_var, 0.9 * start[1] + 0.1 * var * 8 / 7, rtol=1e-14)
+    with pytest.raises(ShapeError, match=r"batch_norm: running_var has shape \(4,\), not \(5,\)"):
+        kernels.batch_norm.move_running(start[0], start[1, :4], mean, var, 0.1, 8)
