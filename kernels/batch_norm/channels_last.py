@@ -83,7 +83,7 @@ def _first_pixel(x, C, times):
 
 @njit(cache=True)
 def _fold(parts, C):
-    """(2, C): the sums (PARTS, 2, C·times) of all parts, and of the pixels of a long row, added up in order."""
+    """(2, C) or more: the sums (PARTS, 2, C·times) of all parts, then of the pixels of a long row, added up in order; in place."""
     sums = parts[0]
     for p in range(1, PARTS):
         for i in range(2):
