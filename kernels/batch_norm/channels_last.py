@@ -83,7 +83,8 @@ def _first_pixel(x, C, times):
 
 @njit(cache=True)
 def _fold(parts, C):
-    """(2, C) or more: the sums (PARTS, 2, C·times) of all parts, then of the pixels of a long row, added up in order; in place."""
+    """The sums (PARTS, 2, C·times) of all parts, then of the pixels of a long row, added up in order, in place -> (2, ·), of
+    which the first C count."""
     sums = parts[0]
     for p in range(1, PARTS):
         for i in range(2):
