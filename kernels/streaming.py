@@ -30,6 +30,7 @@ LINE = 64               # bytes that memory moves at once
 LARGE = 1 << 20         # bytes of an array that a second cache does not keep
 AHEAD = 4096            # bytes from what is read to what is asked for
 FIRST_CACHE, SECOND_CACHE = 3, 2        # as llvm.prefetch counts them
+READ, WRITE = 0, 1                      # so too
 
 
 def pays(array):
@@ -98,26 +99,32 @@ def distance(matrix, count):
     return max(1, AHEAD // (count * matrix.itemsize)) * matrix.strides[0]
 
 
-def ask_for(builder, address, level):
+def ask_for(builder, address, level, purpose=READ):
     """Emit the prefetch of the line at an address into one of the caches, and those behind it."""
     i8, i32 = ir.IntType(8), ir.IntType(32)
     prefetch = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(ir.VoidType(), [i8.as_pointer(), i32, i32, i32]), "llvm.prefetch.p0")
-    builder.call(prefetch, [builder.inttoptr(address, i8.as_pointer()), *(ir.Constant(i32, k) for k in (0, level, 1))])
+    builder.call(prefetch, [builder.inttoptr(address, i8.as_pointer()), *(ir.Constant(i32, k) for k in (purpose, level, 1))])
 
 
-@intrinsic
-def fetch(typing_context, address, count, like):
-    """fetch(address, count, like): ask for the lines of `count` values of like's dtype. Any address will do."""
-    def codegen(context, builder, signature, arguments):
-        address, count, _ = arguments
-        i64 = ir.IntType(64)
-        size, line = np.dtype(str(like.dtype)).itemsize, ir.Constant(i64, LINE)
-        with cgutils.for_range_slice(builder, ir.Constant(i64, 0), builder.mul(count, ir.Constant(i64, size)), line,
-                                     intp=i64) as (at, _):
-            ask_for(builder, builder.add(address, at), FIRST_CACHE)
-        return context.get_dummy_value()
-    return types.void(types.intp, types.intp, like), codegen
+def _asking(write):
+    """An intrinsic (address, count, like): ask for the lines of `count` values of like's dtype. Any address will do."""
+    @intrinsic
+    def ask(typing_context, address, count, like):
+        def codegen(context, builder, signature, arguments):
+            address, count, _ = arguments
+            i64 = ir.IntType(64)
+            size, line = np.dtype(str(like.dtype)).itemsize, ir.Constant(i64, LINE)
+            with cgutils.for_range_slice(builder, ir.Constant(i64, 0), builder.mul(count, ir.Constant(i64, size)), line,
+                                         intp=i64) as (at, _):
+                ask_for(builder, builder.add(address, at), FIRST_CACHE, write)
+            return context.get_dummy_value()
+        return types.void(types.intp, types.intp, like), codegen
+    return ask
+
+
+fetch = _asking(READ)           # fetch(address, count, like): for values that will be read
+claim = _asking(WRITE)          # claim(address, count, like): for values that will be written
 
 
 @intrinsic
@@ -131,4 +138,4 @@ def finish(typing_context):
 
 if config.DISABLE_JIT:
     from kernels.gemm import plain
-    fetch, finish, put = plain.fetch, plain.finish, plain.put
+    fetch, claim, finish, put = plain.fetch, plain.fetch, plain.finish, plain.put

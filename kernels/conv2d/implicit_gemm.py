@@ -23,7 +23,7 @@ from kernels.compiling import njit
 from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
 from kernels.conv2d.packing import ROWS, WIDE, add_splits, copy_vectors, kept, pack, panels, planned, unpack
 from kernels.gemm.micro import registers, rows_copy, rows_tile
-from kernels.streaming import fetch, finish
+from kernels.streaming import claim, finish
 
 VECTOR = registers()[0]         # bytes
 MOST = 360                      # pixels to a block, at the most, a multiple of every tile's rows
@@ -91,7 +91,7 @@ def _starts(bias, plan, dtype):
 def _tile(vectors, a, runs, b, c, like):
     """One tile of the panel's width."""
     if vectors == 1:
-        _one(a, runs, b, c, like)
+        _one(a, runs, b, c[:6], like)
     elif vectors == 2:
         _two(a, runs, b, c, like)
     elif vectors == 3:
@@ -125,7 +125,8 @@ def _place(classes, k, first, count, places):
 @njit(cache=True)
 def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare):
     """One block of pixels against one panel of filters of one group. coming = (address, bytes, rows of the panel): what of the
-    next block is asked for meanwhile; and the address of the next panel, or 0."""
+    next block is asked for meanwhile; and the address of the next panel, or 0. The lines that a tile will be stored to are
+    asked for between its steps, too, or all at once where steps are few or have no room for another load: one vector's."""
     first, vectors = panel
     ahead, share, depth, next_ = coming
     # filters of the group, where its channels and its results begin; adds: 1 to what is in memory, 2 to what was just stored
@@ -138,19 +139,24 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
     pace = (share + depth - 1) // depth
     part = depth * vectors * VECTOR * height // max(height, count) if next_ else 0       # of the next panel to a tile
     b_pace = (part + depth - 1) // depth
+    lines = np.zeros(vectors * height, np.int64)
+    claims = lines.ctypes.data, 0 if past else vectors * height - 1
     for q in range(0, count, height):
         ahead += share
         b_ahead = next_ + q // height * part
         reads, writes = places[0, q:].ctypes.data, places[1, q:].ctypes.data
-        if adds == 1:
-            for i in range(height):
-                fetch(c + places[1, q + i] * size, min(left, vectors * width), y)
+        if not past:
+            for v in range(vectors):
+                for i in range(height):
+                    lines[v * height + i] = c + places[1, q + i] * size + v * VECTOR
+            for k in range(depth if vectors > 1 else 0, lines.size):
+                claim(lines[k], 1, y)
         if left >= vectors * width:
             _tile(vectors, (a, reads, 1, ahead, pace, b_ahead, b_pace), runs_at, (packed.ctypes.data, vectors * width),
-                  (c, writes, start_at, c if adds else 0, relu, past), y)
+                  (c, writes, start_at, c if adds else 0, relu, past, *claims), y)
             continue
         _tile(vectors, (a, reads, 1, ahead, pace, b_ahead, b_pace), runs_at, (packed.ctypes.data, vectors * width),
-              (spare.ctypes.data, steps.ctypes.data, start_at, 0, 0, 0), y)
+              (spare.ctypes.data, steps.ctypes.data, start_at, 0, 0, 0, *claims), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
             for k in range(left):

@@ -18,7 +18,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kernels.streaming import LINE, SECOND_CACHE, ask_for, store_past_caches
+from kernels.streaming import FIRST_CACHE, LINE, SECOND_CACHE, WRITE, ask_for, store_past_caches
 
 
 @functools.cache
@@ -81,8 +81,9 @@ def rows_tile(rows, vectors, vector_bytes):
     shift, the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto, relu, past):
     C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i]
     behind the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past
-    the caches (kernels.streaming; the rows must then start on lines). Addresses are integers, tables addresses of int64;
-    `like` is any array of the product's dtype.
+    the caches (kernels.streaming; the rows must then start on lines). c may end with (…, lines, last): at row r of B the line
+    at the address lines[min(r, last)] is asked for, to be written: those that the tile will be stored to. Addresses are
+    integers, tables addresses of int64; `like` is any array of the product's dtype.
     """
     @intrinsic
     def tile(typing_context, a, runs, b, c, like):
@@ -258,7 +259,7 @@ class _Tile:
     def over_rows(self, a, runs, b, c):
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
-        (a, a_table, a_step, *ahead), (runs, count), (b, b_step), (c, c_table, start, onto, relu, past) = a, runs, b, c
+        (a, a_table, a_step, *ahead), (runs, count), (b, b_step), (c, c_table, start, onto, relu, past, *claims) = a, runs, b, c
         table = lambda address: builder.inttoptr(address, i64.as_pointer())
         entry = lambda pointer, k: builder.load(builder.gep(pointer, [k]))
         placed = lambda base, offsets: [builder.gep(self.pointer(base), [entry(table(offsets), self.constant(i))])
@@ -274,6 +275,10 @@ class _Tile:
                 b_row = builder.gep(b, [builder.mul(row, b_step)])
                 for first_line, pace in zip(ahead[::2], ahead[1::2]):
                     ask_for(builder, builder.add(first_line, builder.mul(row, pace)), SECOND_CACHE)
+                if claims:
+                    lines, last = claims
+                    line = builder.select(builder.icmp_signed("<", row, last), row, last)
+                    ask_for(builder, entry(table(lines), line), FIRST_CACHE, WRITE)
                 self.step(sums, [builder.gep(row, [at]) for row in a_rows], b_row)
         vectors = lambda base: [[builder.gep(row, [self.constant(v * self.width)]) for v in range(self.vectors)]
                                 for row in placed(base, c_table)]

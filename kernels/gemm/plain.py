@@ -29,7 +29,7 @@ def rows_tile(rows, vectors, vector_bytes):
     def tile(a, runs, b, c, like):
         dtype, size = like.dtype, like.itemsize
         width = vectors * vector_bytes // size
-        (a, a_table, a_step, *_), (runs, count), (b, b_step), (c, c_table, start, onto, relu, _) = a, runs, b, c
+        (a, a_table, a_step, *_), (runs, count), (b, b_step), (c, c_table, start, onto, relu, *_) = a, runs, b, c
         sums = np.zeros((rows, width), dtype) + (view(start, width, dtype) if start else 0)
         places, targets = view(a_table, rows, np.int64), view(c_table, rows, np.int64)
         for shift, length, first in view(runs, 3 * count, np.int64).reshape(count, 3):
