@@ -16,14 +16,17 @@ from kernels.errors import ShapeError
 
 
 def _best(function, *args):
-    """Winograd where it pays, shuffles for small groups; the arguments are forward's or backward's."""
+    """Winograd and Strassen where they pay, shuffles for small groups; the arguments are forward's or backward's."""
     x, weight, window, groups = (args[0], args[1], *args[3:5]) if function == "forward" else args[1:5]
     if groups > 1 and room.rung("grouped").fits(weight, groups):
         return "grouped"
-    return "winograd" if room.rung("winograd").pays(x, weight, window, groups) else "implicit_gemm"
+    for name in ("strassen", "winograd"):
+        if room.rung(name).pays(x, weight, window, groups):
+            return name
+    return "implicit_gemm"
 
 
-room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "grouped", "winograd"], _best)
+room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "grouped", "strassen", "winograd"], _best)
 
 
 def ordered(x):

@@ -156,7 +156,7 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
                   (c, writes, start_at, c if adds else 0, relu, past, *claims), y)
             continue
         _tile(vectors, (a, reads, 1, ahead, pace, b_ahead, b_pace), runs_at, (packed.ctypes.data, vectors * width),
-              (spare.ctypes.data, steps.ctypes.data, start_at, 0, 0, 0, *claims), y)
+              (np.int64(spare.ctypes.data), steps.ctypes.data, start_at, 0, 0, 0, *claims), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
             for k in range(left):

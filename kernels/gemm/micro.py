@@ -211,6 +211,24 @@ def tile_transform(side, function, vector_bytes):
     return transform
 
 
+@functools.cache
+def combination(function, vector_bytes):
+    """An intrinsic combine(sources, targets, count, last, like): target_1[i], … = function(source_1[i], …), row by row.
+
+    function: a Python function of as many values as there are sources, which gives a list of as many as there are targets,
+    written as in tile_transform. sources and targets are tuples of addresses, and behind them how many values farther each
+    further row begins. count = (rows, vectors of a row). last = (relu, past, adds), as in tile_transform.
+    """
+    @intrinsic
+    def combine(typing_context, sources, targets, count, last, like):
+        def codegen(context, builder, signature, arguments):
+            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
+            emit.combine(function, *[cgutils.unpack_tuple(builder, argument) for argument in arguments[:4]])
+            return context.get_dummy_value()
+        return types.void(sources, targets, count, last, like), codegen
+    return combine
+
+
 class _Value:
     """A vector in a formula: +, - and * by a number emit the instruction; products are fused into the sums they enter."""
 
@@ -363,16 +381,34 @@ class _Tile:
             begin = cgutils.alloca_once_value(builder, zero)
             with builder.if_then(builder.icmp_signed("!=", start, self.constant(0))):
                 builder.store(self.load(vector(start)), begin)
-            least = builder.select(builder.icmp_signed("!=", relu, self.constant(0)), zero,
-                                   ir.Constant(self.vector, [ir.Constant(self.real, float("-inf"))] * self.width))
             results = [builder.fadd(value.value, builder.load(begin)) for row in rows for value in row]
-            results = [builder.select(builder.fcmp_ordered("<", result, least), least, result) for result in results]
-            self.targets = [[vector(entry(target, k)) for k in range(len(results))]]
-            sums = [[cgutils.alloca_once_value(builder, result) for result in results]]
-            with builder.if_then(builder.icmp_signed("!=", adds, adds.type(0))):
-                for total, place in zip(sums[0], self.targets[0]):
-                    builder.store(builder.fadd(self.load(place), builder.load(total)), total)
-            self.end(sums, past)
+            self.deliver(results, [vector(entry(target, k)) for k in range(len(results))], relu, past, adds)
+
+    def combine(self, function, sources, targets, count, last):
+        """See combination."""
+        builder, i64, (rows, vectors) = self.builder, ir.IntType(64), count
+        with cgutils.for_range(builder, rows, intp=i64) as outer:
+            starts = [[builder.gep(self.pointer(begin), [builder.mul(outer.index, step)]) for begin in begins]
+                      for *begins, step in (sources, targets)]
+            with cgutils.for_range(builder, vectors, intp=i64) as loop:
+                at = builder.mul(loop.index, self.constant(self.width))
+                from_, to = ([builder.gep(start, [at]) for start in some] for some in starts)
+                results = [value.value for value in function(*[_Value(self, self.load(pointer)) for pointer in from_])]
+                self.deliver(results, to, *last)
+
+    def deliver(self, results, places, relu, past, adds):
+        """Store vectors: with relu what is below 0 as 0, with adds added to what is there, with past past the caches."""
+        builder = self.builder
+        least = builder.select(builder.icmp_signed("!=", relu, relu.type(0)), self.splat(0.0), self.splat(float("-inf")))
+        results = [builder.select(builder.fcmp_ordered("<", result, least), least, result) for result in results]
+        self.targets, sums = [places], [[cgutils.alloca_once_value(builder, result) for result in results]]
+        with builder.if_then(builder.icmp_signed("!=", adds, adds.type(0))):
+            for total, place in zip(sums[0], places):
+                builder.store(builder.fadd(self.load(place), builder.load(total)), total)
+        self.end(sums, past)
+
+    def splat(self, number):
+        return ir.Constant(self.vector, [ir.Constant(self.real, number)] * self.width)
 
     def begin_from(self, start):
         """Registers for the tile, each row with the values at the address `start`, or zeros if that is 0."""
@@ -447,4 +483,4 @@ if config.DISABLE_JIT:
     from kernels.gemm import plain
     product_tile, rows_tile, tile_transform = plain.product_tile, plain.rows_tile, plain.tile_transform
     rows_copy, square_transpose = plain.rows_copy, plain.square_transpose
-    group_tile, group_correlation = plain.group_tile, plain.group_correlation
+    group_tile, group_correlation, combination = plain.group_tile, plain.group_correlation, plain.combination

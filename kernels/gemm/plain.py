@@ -110,6 +110,20 @@ def tile_transform(side, function, vector_bytes):
     return transform
 
 
+def combination(function, vector_bytes):
+    """See kernels.gemm.micro."""
+    def combine(sources, targets, count, last, like):
+        (rows, vectors), (relu, _, adds), size = count, last, like.itemsize
+        wide = vectors * vector_bytes // size
+        for row in range(rows):
+            values = [view(at + row * sources[-1] * size, wide, like.dtype) for at in sources[:-1]]
+            for result, at in zip(function(*values), targets[:-1]):
+                place = view(at + row * targets[-1] * size, wide, like.dtype)
+                result = np.maximum(result, 0) if relu else result
+                place[:] = place + result if adds else result
+    return combine
+
+
 def put(target, source, count, past, like):
     """See kernels.streaming."""
     view(target, count, like.dtype)[:] = view(source, count, like.dtype)

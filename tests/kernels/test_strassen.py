@@ -1,0 +1,150 @@
+"""The Strassen rung: all passes against the reference in float64, and when it leaves the work to the rung below."""
+
+import numpy as np
+import pytest
+from support import close
+
+import kernels
+from kernels import Window2d, layout, threads
+from kernels.conv2d import strassen
+from kernels.conv2d.strassen_blocks import LEFT, RIGHT
+from kernels.gemm.micro import combination, registers
+
+WINDOW = Window2d.of(1, 1, 0)
+# N, C, H, W, K: pixels that no whole number of pairs covers, one pixel, several blocks; panels of every width
+SHAPES = [(3, 64, 5, 7, 96), (1, 32, 1, 1, 64), (2, 160, 9, 13, 32), (1, 96, 31, 17, 224), (5, 352, 7, 6, 128)]
+CHANNELS_AND_FILTERS = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def arrays(shape, rng):
+    N, C, H, W, K = shape
+    return [rng.standard_normal(s).astype(np.float32) for s in ((N, C, H, W), (K, C, 1, 1), (K,), (N, K, H, W))]
+
+
+def both_passes(rung, x, w, b, gy):
+    with kernels.using(conv2d=rung):
+        return kernels.conv2d.forward(x, w, b, WINDOW, 1, True), *kernels.conv2d.backward(gy, x, w, WINDOW)
+
+
+def test_the_seven_products_give_the_product_of_blocks(rng):
+    """LEFT and RIGHT, multiplied out with numbers in the place of blocks, against A @ B"""
+    a, b = rng.standard_normal((2, 2)), rng.standard_normal((2, 2))
+    taken = [[m[r0, c0] + sign * m[r1, c1] for r0, c0, r1, c1, sign in table] for m, table in ((a, LEFT), (b, RIGHT))]
+    m1, m2, m3, m4, m5, m6, m7 = np.prod(taken, 0)
+    np.testing.assert_allclose([[m1 + m4 - m5 + m7, m3 + m5], [m2 + m4, m1 - m2 + m3 + m6]], a @ b)
+
+
+@CHANNELS_AND_FILTERS
+def test_agrees_with_the_definition(shape, rng):
+    x, w, b, gy = arrays(shape, rng)
+    assert strassen.fits(x, w, WINDOW, 1)
+    exact = both_passes("reference", *(a.astype(np.float64) for a in (x, w, b, gy)))
+    for actual, expected in zip(both_passes("strassen", x, w, b, gy), exact):
+        assert actual.dtype == np.float32
+        close(actual, expected, 1e-5)
+
+
+@CHANNELS_AND_FILTERS
+def test_threads_change_no_bit(shape, rng, monkeypatch):
+    monkeypatch.setattr("kernels.dispatch.FEW", 0)
+    given = arrays(shape, rng)
+    with threads.num_threads(1):
+        one = both_passes("strassen", *given)
+    for a, b in zip(both_passes("strassen", *given), one):
+        np.testing.assert_array_equal(a, b)
+
+
+@CHANNELS_AND_FILTERS
+def test_adds_to_the_gradient_that_is_there(shape, rng):
+    x, w, _, gy = arrays(shape, rng)
+    there = layout.channels_last(rng.standard_normal(x.shape).astype(np.float32))
+    with kernels.using(conv2d="strassen"):
+        alone = kernels.conv2d.backward(gy, x, w, WINDOW, 1, (True, False, False))[0]
+        onto = there.copy(order="K")
+        both = kernels.conv2d.backward(gy, x, w, WINDOW, 1, (True, False, False), onto)[0]
+    assert both is onto
+    close(both, there + alone, 1e-6)
+
+
+def test_reads_and_writes_slices_of_channels(rng):
+    """Of wider images, as in a DenseNet's block: nothing beside them is touched."""
+    x, w, b, _ = arrays((2, 64, 9, 5, 32), rng)
+    wide, out = (layout.channels_last(rng.standard_normal((2, C, 9, 5)).astype(np.float32)) for C in (160, 96))
+    wide[:, 32:96], before = x, out.copy()
+    with kernels.using(conv2d="strassen"):
+        result = kernels.conv2d.forward(wide[:, 32:96], w, b, WINDOW, out=out[:, 32:64])
+        alone = kernels.conv2d.forward(x, w, b, WINDOW)
+    np.testing.assert_array_equal(result, alone)
+    np.testing.assert_array_equal(out[:, 32:64], alone)
+    np.testing.assert_array_equal(out[:, :32], before[:, :32])
+    np.testing.assert_array_equal(out[:, 64:], before[:, 64:])
+
+
+def test_large_results_past_the_caches(rng, monkeypatch):
+    x, w, b, gy = arrays((2, 64, 40, 37, 128), rng)
+    y = both_passes("strassen", x, w, b, gy)[0]
+    monkeypatch.setattr("kernels.streaming.LARGE", 1 << 40)
+    np.testing.assert_array_equal(both_passes("strassen", x, w, b, gy)[0], y)
+
+
+def test_pays_where_channels_filters_and_pixels_are_many(rng):
+    x, w, _, _ = arrays((2, 256, 16, 16, 256), rng)
+    assert strassen.pays(x, w, WINDOW, 1)
+    assert kernels.conv2d._best("forward", x, w, None, WINDOW, 1) == "strassen"
+    assert not strassen.pays(x[:1], w, WINDOW, 1)
+    assert not strassen.pays(x[:, :128], w[:, :128], WINDOW, 1)
+    assert not strassen.pays(x, w[:128], WINDOW, 1)
+
+
+@pytest.mark.parametrize("change", ["float64", "stride", "padding", "kernel", "groups", "channels"])
+def test_leaves_other_convolutions_to_the_rung_below(change, rng):
+    x, w, b, gy = arrays((2, 64, 9, 8, 64), rng)
+    window, groups = WINDOW, 1
+    if change == "float64":
+        x, w, b, gy = (a.astype(np.float64) for a in (x, w, b, gy))
+    elif change == "channels":
+        x, w = x[:, :56].copy(), w[:, :56].copy()
+    elif change == "groups":
+        groups, w = 2, w[:, :32].copy()
+    else:
+        window = Window2d.of(*{"stride": (1, 2, 0), "padding": (1, 1, 1), "kernel": (2, 1, 0)}[change])
+        w = rng.standard_normal((64, 64, *window[:2])).astype(np.float32)
+        gy = rng.standard_normal((2, 64, *window.output_size(9, 8))).astype(np.float32)
+    assert not strassen.fits(x, w, window, groups)
+    results = []
+    for rung in ("strassen", "implicit_gemm"):
+        with kernels.using(conv2d=rung):
+            y, gradients = kernels.conv2d.forward(x, w, b, window, groups), kernels.conv2d.backward(gy, x, w, window, groups)
+            results.append((y, *gradients))
+    for a, b_ in zip(*results):
+        np.testing.assert_array_equal(a, b_)
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_combinations_in_every_width(vector_bytes, dtype, rng):
+    """Rows of two sources to two targets, with what may be done last; beyond the rows nothing is written."""
+    if vector_bytes > registers()[0]:
+        pytest.skip(f"this processor's vectors have {registers()[0]} bytes")
+    from numba import njit
+    combine = combination(lambda a, b: [a - b, a + 2 * b], vector_bytes)
+
+    @njit
+    def run(x, y, lanes, last):
+        size = x.itemsize
+        combine((x.ctypes.data, x.ctypes.data + x.strides[0], 2 * x.shape[1]),
+                (y.ctypes.data, y.ctypes.data + y.strides[0] * 3, y.shape[1]), (3, 2 * lanes * size // vector_bytes), last, x)
+
+    lanes = vector_bytes // np.dtype(dtype).itemsize
+    x = rng.standard_normal((6, 2 * lanes + 1)).astype(dtype)
+    a, b = x[::2, :-1], x[1::2, :-1]
+    for relu, adds in ((0, 0), (1, 0), (0, 1)):
+        there = rng.standard_normal((6, 2 * lanes + 3)).astype(dtype)
+        y = there.copy()
+        run(x, y, lanes, (relu, 0, adds))
+        for got, expected, before in ((y[:3], a - b, there[:3]), (y[3:], a + 2 * b, there[3:])):
+            expected = np.maximum(expected, 0) if relu else expected
+            expected = before[:, :2 * lanes] + expected if adds else expected
+            np.testing.assert_allclose(got[:, :2 * lanes], expected, rtol=1e-6, atol=1e-6)
+            np.testing.assert_array_equal(got[:, 2 * lanes:], before[:, 2 * lanes:])
