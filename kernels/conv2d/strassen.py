@@ -6,18 +6,18 @@ product of matrices C = A · B is one of 2x2 blocks, of which the definition for
     C11 = A11·B11 + A12·B21             C12 = A11·B12 + A12·B22
     C21 = A21·B11 + A22·B21             C22 = A21·B12 + A22·B22
 
-Strassen forms seven, of sums of blocks (kernels.conv2d.strassen_blocks). Multiply them out: what a product has too much, another
-takes away. An eighth of the multiplications is saved. The price is additions, whose number grows with the sides of the matrices
-and not with their product: it is worth paying where channels and filters are many.
+Strassen forms seven, of sums of blocks (kernels.conv2d.strassen_blocks). Multiply them out: what a product has too much,
+another takes away. An eighth of the multiplications is saved. The price is additions, whose number grows with the sides of the
+matrices and not with their product: it is worth paying where channels and filters are many.
 
     forward           Y  = X · W        pixels in pairs, channels and filters in halves
     data gradient     gX = gY · Wᵀ      the same, channels and filters changed places
     weight gradient   left to the rung below: in a training step as fast there, since seven sums go through memory, not four
 
-A worker takes a few pairs of pixels at a time, so that their sums stay in the second cache. Their seven products with a panel of
-filters go to a small array; while the next panel is multiplied, they are summed up and stored one pair of pixels at a time, lest
-memory waits for the arithmetic and then the arithmetic for memory. Which pixels are a pair follows from the shape alone, and so
-do all results.
+A worker takes a few pairs of pixels at a time, so that their sums stay in the second cache. Their seven products with a panel
+of filters go to a small array; while the next panel is multiplied, they are summed up and stored, one pair of pixels at a time,
+lest memory waits for the arithmetic and then the arithmetic for memory. Which pixels are a pair follows from the shape alone,
+and so do all results.
 
 Rounding stays at some 1e-6 of the largest value in float32. But a value that is far smaller than its partners in another block
 loses digits to them, and a NaN or an infinity shows in these, too. So this rung is for float32 alone, and what it does not fit

@@ -149,6 +149,7 @@ STEPS = {
     "update": ("Loss", _update),
     "linear forward": ("Linear", _benched("linear", "forward")),
     "batch norm, shortcut forward": ("BatchNorm2d", _norm_add_forward),
+    "strassen": ("Conv2d", lambda dtype: _convolution(dtype, "strassen", "forward", 64, 8, 1)),
     "winograd forward, many filters": ("Conv2d", lambda dtype: _convolution(dtype, "winograd", "forward", 512, 7, 3)),
     "winograd forward": ("Conv2d", lambda dtype: _convolution(dtype, "winograd", "forward", 64, 8, 3)),
 }
