@@ -107,7 +107,7 @@ def ask_for(builder, address, level, purpose=READ):
     builder.call(prefetch, [builder.inttoptr(address, i8.as_pointer()), *(ir.Constant(i32, k) for k in (purpose, level, 1))])
 
 
-def _asking(write):
+def _asking(purpose):
     """An intrinsic (address, count, like): ask for the lines of `count` values of like's dtype. Any address will do."""
     @intrinsic
     def ask(typing_context, address, count, like):
@@ -117,7 +117,7 @@ def _asking(write):
             size, line = np.dtype(str(like.dtype)).itemsize, ir.Constant(i64, LINE)
             with cgutils.for_range_slice(builder, ir.Constant(i64, 0), builder.mul(count, ir.Constant(i64, size)), line,
                                          intp=i64) as (at, _):
-                ask_for(builder, builder.add(address, at), FIRST_CACHE, write)
+                ask_for(builder, builder.add(address, at), FIRST_CACHE, purpose)
             return context.get_dummy_value()
         return types.void(types.intp, types.intp, like), codegen
     return ask

@@ -23,7 +23,7 @@ from kernels.compiling import njit
 from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
 from kernels.conv2d.packing import ROWS, WIDE, add_splits, copy_vectors, kept, pack, panels, planned, unpack
 from kernels.gemm.micro import registers, rows_copy, rows_tile
-from kernels.streaming import claim, finish
+from kernels.streaming import claim, finish, near
 
 VECTOR = registers()[0]         # bytes
 MOST = 360                      # pixels to a block, at the most, a multiple of every tile's rows
@@ -199,12 +199,12 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
     columns, depth, workers, relu, past, adds = sizes
     groups, block_size = packed.shape[0], max(R3, min(MOST, NEAR // 4 // (x.shape[1] * x.itemsize) // R3 * R3))
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
-    near = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
+    together = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
     rows = max(1, taps * y.itemsize // VECTOR)
     for worker in prange(workers):
         places, spare, zeros = np.empty((2, MOST), np.int64), np.empty(1024, y.dtype), np.zeros(starts.shape[1], y.dtype)
-        for p0 in range(0, table.shape[0], near):
-            end = min(table.shape[0], p0 + near)
+        for p0 in range(0, table.shape[0], together):
+            end = min(table.shape[0], p0 + together)
             for k in range(classes.table.shape[0]):
                 runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
                 if adds and runs.shape[0] == 0:         # nothing to add
@@ -371,13 +371,6 @@ def _correlate_block(x, segments, step, coming, span, runs, block, table, sums):
 
 
 @njit(cache=True)
-def _aligned(count, like):
-    """An uninitialised array that starts on a vector's boundary, for one thread."""
-    flat = np.empty(count + VECTOR // like.itemsize, like.dtype)
-    return flat[-flat.ctypes.data % VECTOR // like.itemsize:][:count]
-
-
-@njit(cache=True)
 def _clear(sums):
     """sums = 0; by the thread that will add to them, which then has them in its cache"""
     for row in range(sums.shape[0]):
@@ -395,7 +388,7 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
         split, g, part = task // (groups * ranges), task // ranges % groups, task % ranges
         span = (g * depth, rows * part // ranges, rows * (part + 1) // ranges)
         segments, next_ = np.empty((BLOCK, 3), np.int64), np.empty((1, 3), np.int64)
-        filters, taps = _aligned(BLOCK * wide, x), _aligned(BLOCK * PACKED, x)
+        filters, taps = near(BLOCK * wide, x), near(BLOCK * PACKED, x)
         _clear(sums[split, g, span[1]:span[2]])
         _clear(sums[split, g, rows:])
         block = 0

@@ -33,11 +33,11 @@ from numba import get_num_threads, prange
 from kernels import layout
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm
-from kernels.conv2d.implicit_gemm import _aligned, _height, _past, _tile
+from kernels.conv2d.implicit_gemm import _height, _past, _tile
 from kernels.conv2d.packing import _pack_filters, kept, planned
 from kernels.conv2d.strassen_blocks import PRODUCTS, RIGHT, VECTOR, left_sums, results, seven, take
 from kernels.gemm.micro import lanes
-from kernels.streaming import claim, finish
+from kernels.streaming import claim, finish, near
 
 ANY_ORDER = True        # arrays are put in channels-last order here
 NEAR = 3 << 17          # bytes of the sums of pixels, of all products, that stay in the second cache
@@ -126,7 +126,7 @@ def _pack(w, transposed, table, packed):
             take(sign, (at + a * size, at + b * size, C), (np.int64(block.ctypes.data), wide), (depth, vectors), w)
         else:
             a, b = (column0 * K // 2 + first) * C + row0 * C // 2, (column1 * K // 2 + first) * C + row1 * C // 2
-            some = _aligned(wide * depth, w).reshape(wide, depth)
+            some = near(wide * depth, w).reshape(wide, depth)
             take(sign, (at + a * size, at + b * size, C), (np.int64(some.ctypes.data), depth), (wide, depth // width), w)
             _pack_filters(some, 1, block[:, 0:], 0, depth)
 
@@ -156,11 +156,12 @@ def _multiply(x, packed, bias, table, sizes, last, y):
     depth, columns, workers = sizes
     size, width, pitch, apart = y.itemsize, VECTOR // y.itemsize, depth + APART, _height(table[0, 1])
     block = max(LEAST, min(MOST, NEAR // (PRODUCTS * pitch * size))) // apart
+    distances = apart, columns
     units, whole = (x.shape[0] + 2 * apart - 1) // (2 * apart), PRODUCTS * (MOST + SPARE)
     for worker in prange(workers):
         begin, end = units * worker // workers, units * (worker + 1) // workers
         blocks = (end - begin + block - 1) // block
-        sums, products = _aligned(PRODUCTS * MOST * pitch, x), _aligned(2 * whole * 4 * width, x)
+        sums, products = near(PRODUCTS * MOST * pitch, x), near(2 * whole * 4 * width, x)
         now = np.int64(products.ctypes.data)
         other, late = now + whole * 4 * width * size, (now, np.int64(0), np.int64(0), np.int64(0), np.int64(0))
         for b in range(blocks):
@@ -171,11 +172,11 @@ def _multiply(x, packed, bias, table, sizes, last, y):
             coming = (np.int64(x.ctypes.data) + next_ * 2 * apart * x.strides[0],
                       2 * pairs * x.strides[0] if b + 1 < blocks else 0)
             for p in range(table.shape[0]):
-                _panel(some, packed, table, (p, depth, pairs), coming, (now, late, apart, columns), (bias, last), y)
+                _panel(some, packed, table, (p, depth, pairs), coming, (now, late, distances), (bias, last), y)
                 late = now, table[p, 0] * width, table[p, 1] * width, first, pairs
                 now, other = other, now
         for r in range(late[4] if products.size else 0):        # asked, lest the array is let go before
-            _deliver(late, r, (apart, columns), bias.ctypes.data, last, (y.ctypes.data, y.strides[0], y.shape[0]), y)
+            _deliver(late, r, distances, bias.ctypes.data, last, (y.ctypes.data, y.strides[0], y.shape[0]), y)
         finish()
 
 
@@ -183,7 +184,7 @@ def _multiply(x, packed, bias, table, sizes, last, y):
 def _panel(sums, packed, table, sizes, coming, places, ends, y):
     """The seven products of a block's sums and a panel of filters. In between, the next block and the next filters are asked
     for, and the results of the panel before are stored: addresses are passed, not arrays, see kernels.streaming."""
-    (p, depth, pairs), (now, late, apart, columns), (bias, last) = sizes, places, ends
+    (p, depth, pairs), (now, late, distances), (bias, last) = sizes, places, ends
     size, vectors, zero = y.itemsize, table[p, 1], np.int64(0)
     wide, height, pitch = vectors * VECTOR // size, _height(vectors), sums.shape[2]
     run, lines = np.array([[0, depth, 0]]), np.zeros(1, np.int64)
@@ -206,17 +207,23 @@ def _panel(sums, packed, table, sizes, coming, places, ends, y):
             until = late[4] * (i * tiles + t + 1) // (PRODUCTS * tiles)
             while done < until:
                 if not last[1]:
-                    _claim(late, done + SOON, (apart, columns), out, y)
-                _deliver(late, done, (apart, columns), bias.ctypes.data, last, out, y)
+                    _claim(late, done + SOON, distances, out, y)
+                _deliver(late, done, distances, bias.ctypes.data, last, out, y)
                 done += 1
 
 
 @njit(cache=True)
-def _claim(late, r, apart, out, like):
-    """Ask for the lines that pair r will be stored to."""
-    _, first, wide, start, pairs = late
-    apart, columns = apart
-    q = start + r // apart * 2 * apart + r % apart
+def _first_of(start, r, apart):
+    """The first pixel of pair r of a block that begins with pixel `start`; the second follows `apart` pixels behind."""
+    return start + r // apart * 2 * apart + r % apart
+
+
+@njit(cache=True)
+def _claim(late, r, distances, out, like):
+    """Ask for the lines that pair r will be stored to. distances = (pixels of a pair, halves of the filters); out = (address,
+    bytes from pixel to pixel, pixels)."""
+    (_, first, wide, start, pairs), (apart, columns) = late, distances
+    q = _first_of(start, r, apart)
     if r < pairs and q + apart < out[2]:
         for pixel in (q, q + apart):
             for k in (first, first + columns):
@@ -224,14 +231,14 @@ def _claim(late, r, apart, out, like):
 
 
 @njit(cache=True)
-def _deliver(late, r, apart, bias, last, out, like):
+def _deliver(late, r, distances, bias, last, out, like):
     """Sum up the products of pair r and store them; what would lie behind the last pixel goes where the products were."""
-    from_, first, wide, start, pairs = late
-    apart, columns = apart
-    size, q, m = like.itemsize, start + r // apart * 2 * apart + r % apart, from_ + r * wide * like.itemsize
-    y, left, side, step = out[0] + q * out[1] + first * size, bias + first * size, columns * size, (pairs + SPARE) * wide * size
+    (from_, first, wide, start, pairs), (apart, columns) = late, distances
+    size, q = like.itemsize, _first_of(start, r, apart)
     if q >= out[2]:
         return
+    side, step, m = columns * size, (pairs + SPARE) * wide * size, from_ + r * wide * size
+    y, left = out[0] + q * out[1] + first * size, bias + first * size
     below, right = (y + apart * out[1], side) if q + apart < out[2] else (m, 0)
     results((*seven(m, step, wide)[:PRODUCTS], left, left + side, 0),
             (y, y + side, below, below + right, 0), (1, wide * size // VECTOR), last, like)

@@ -23,13 +23,17 @@ LEFT = np.array([(0, 0, 1, 1, 1), (1, 0, 1, 1, 1), (0, 0, 0, 0, 0), (1, 1, 1, 1,
 RIGHT = np.array([(0, 0, 1, 1, 1), (0, 0, 0, 0, 0), (0, 1, 1, 1, -1), (1, 0, 0, 0, -1), (1, 1, 1, 1, 0), (0, 0, 0, 1, 1),
                   (1, 0, 1, 1, 1)])
 
+
+def _taken(first, second, sign):
+    return first + second if sign > 0 else first - second if sign < 0 else first
+
+
 # all sums of A at once: A11, A12, A21, A22 -> those of M1 to M7
-left_sums = combination(lambda a, b, c, d: [a + d, c + d, a, d, a + b, c - a, b - d], VECTOR)
+left_sums = combination(lambda *a: [_taken(a[2 * r0 + c0], a[2 * r1 + c1], sign) for r0, c0, r1, c1, sign in LEFT], VECTOR)
 # M1 to M7 and two vectors that are added to the left and to the right half of C -> C11, C12, C21, C22
 results = combination(lambda m1, m2, m3, m4, m5, m6, m7, left, right: [
     m1 + m4 - m5 + m7 + left, m3 + m5 + right, m2 + m4 + left, m1 - m2 + m3 + m6 + right], VECTOR)
-_sum, _difference, _first = (combination(function, VECTOR) for function in (
-    lambda a, b: [a + b], lambda a, b: [a - b], lambda a, b: [a]))
+_sum, _difference, _first = (combination(lambda a, b, sign=sign: [_taken(a, b, sign)], VECTOR) for sign in (1, -1, 0))
 
 
 @njit(cache=True)

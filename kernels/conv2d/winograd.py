@@ -32,7 +32,7 @@ from numba import get_num_threads, prange
 from kernels import layout, streaming
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, winograd_many
-from kernels.conv2d.implicit_gemm import _aligned, _clear, _height, _tile, sum_rows
+from kernels.conv2d.implicit_gemm import _clear, _height, _tile, sum_rows
 from kernels.conv2d.packing import kept, pack, panels, planned, unpack
 from kernels.conv2d.winograd_tiles import (
     APART,
@@ -54,7 +54,7 @@ from kernels.conv2d.winograd_tiles import (
     transformed_blocks,
 )
 from kernels.gemm.micro import lanes
-from kernels.streaming import finish
+from kernels.streaming import finish, near
 
 ANY_ORDER = True        # arrays are put in channels-last order here
 NEAR = 3 << 19          # bytes of transformed tiles or sums that stay in the second cache
@@ -173,11 +173,11 @@ def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
     size, width, K = x.itemsize, VECTOR // x.itemsize, bias.size
     for worker in prange(workers):
         seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
-        nothing, nowhere, run = _aligned(C, x), _aligned(K, x), np.array([[0, C, 0]])
+        nothing, nowhere, run = near(C, x), near(K, x), np.array([[0, C, 0]])
         nothing[:] = 0
         nowhere[:] = 0
         last = bias.ctypes.data, grid[8], grid[9], grid[10]
-        V, M = _aligned(POINTS * (most * C + APART), x), _aligned(POINTS * (most * K + APART), x)
+        V, M = near(POINTS * (most * C + APART), x), near(POINTS * (most * K + APART), x)
         places = np.empty((2, most + HIGHEST), np.int64)
         for t0 in range(worker * most, tiles, workers * most):
             count = min(most, tiles - t0)
@@ -216,9 +216,9 @@ def _weight_gradient(gy, x, window):
     if _many(K, C, tiles):
         winograd_many.correlate(x, gy, grid, gw.reshape(K, C * 9))
         return gw.reshape(K, C, 3, 3)
-    near = POINTS * C * K * x.itemsize <= NEAR
-    sums = np.empty((min(SPLITS, -(-tiles // 48)) if near else 1, POINTS, C * K + APART), x.dtype)
-    if near:
+    small = POINTS * C * K * x.itemsize <= NEAR
+    sums = np.empty((min(SPLITS, -(-tiles // 48)) if small else 1, POINTS, C * K + APART), x.dtype)
+    if small:
         _correlate_shares(layout.rows(x), layout.rows(gy), (C, K, tiles), grid, table, sums)
     else:
         for V, D, t0, count in transformed_blocks(x, gy, grid):
@@ -235,7 +235,7 @@ def _correlate_shares(x, gy, sizes, grid, table, sums):
     C, K, tiles = sizes
     shares, most = sums.shape[0], max(24, NEAR // (2 * POINTS * (C + K) * x.itemsize))
     for share in prange(shares):
-        V, D = _aligned(POINTS * (most * (C + APART) + APART), x), _aligned(POINTS * (most * (K + APART) + APART), x)
+        V, D = near(POINTS * (most * (C + APART) + APART), x), near(POINTS * (most * (K + APART) + APART), x)
         V, D = V.reshape(POINTS, V.size // POINTS), D.reshape(POINTS, D.size // POINTS)
         places = np.empty((2, C + HIGHEST), np.int64)
         row_places(0, C, (1, K), places)

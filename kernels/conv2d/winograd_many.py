@@ -12,7 +12,7 @@ from numba import get_num_threads, prange
 
 from kernels import layout
 from kernels.compiling import njit
-from kernels.conv2d.implicit_gemm import _aligned, _height, _tile
+from kernels.conv2d.implicit_gemm import _height, _tile
 from kernels.conv2d.packing import _pack_filters, _unpack_filters, kept, pack, panels, planned
 from kernels.conv2d.winograd_tiles import (
     APART,
@@ -32,7 +32,7 @@ from kernels.conv2d.winograd_tiles import (
     transformed_blocks,
 )
 from kernels.gemm.micro import lanes
-from kernels.streaming import LINE, finish
+from kernels.streaming import LINE, finish, near
 
 CHUNK = 96              # channels to a task of the weight gradient
 DEEP = 128              # channels, at the most, whose transformed filters lie in the second cache
@@ -64,7 +64,7 @@ def _transform_images(x, grid, block, sizes, V):
     size, width = x.itemsize, VECTOR // x.itemsize
     for task in prange(TASKS):
         seen, points = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64)
-        nothing = _aligned(C, x)
+        nothing = near(C, x)
         nothing[:] = 0
         for t in range(count * task // TASKS, count * (task + 1) // TASKS):
             patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
@@ -84,7 +84,7 @@ def _convolve_panels(V, packed, table, sizes, bias, grid, block, scratch, y):
     tasks, workers = table.shape[0] * shares, scratch.shape[0]
     for worker in prange(workers):
         points, results = np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
-        places, nowhere = np.empty((2, count + HIGHEST), np.int64), _aligned(table[:, 1].max() * width, y)
+        places, nowhere = np.empty((2, count + HIGHEST), np.int64), near(table[:, 1].max() * width, y)
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
             p, share = task // shares, task % shares
             first, last = count * share // shares, count * (share + 1) // shares
@@ -141,7 +141,7 @@ def _correlate_block(V, D, table, sizes, scratch, gw):
     tasks = (C + CHUNK - 1) // CHUNK * table.shape[0]
     for worker in prange(workers):
         places, sums = np.empty((2, CHUNK + HIGHEST), np.int64), scratch[worker]
-        taps = _aligned(9 * CHUNK * table[:, 1].max() * width, V)
+        taps = near(9 * CHUNK * table[:, 1].max() * width, V)
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
             (first, vectors), c0 = table[task % table.shape[0]], task // table.shape[0] * CHUNK
             few, wide = min(CHUNK, C - c0), vectors * width

@@ -9,10 +9,9 @@ from numba import prange
 
 from kernels import layout
 from kernels.compiling import njit
-from kernels.conv2d.implicit_gemm import _aligned
 from kernels.conv2d.packing import ROWS
 from kernels.gemm.micro import registers, tile_transform
-from kernels.streaming import fetch
+from kernels.streaming import fetch, near
 
 VECTOR = registers()[0]         # bytes
 OUT, IN = 4, 6          # pixels along a side of a tile: results, and what they see
@@ -132,7 +131,7 @@ def transform_tiles(x, gy, channels, grid, block, V, D):
     t0, count, to = block               # first tile, how many, and the row of V and D where the first goes
     size, width, v_step, d_step = x.itemsize, VECTOR // x.itemsize, V.strides[0], D.strides[0]
     seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
-    nothing = _aligned(max(C, K), x)
+    nothing = near(max(C, K), x)
     nothing[:] = 0
     for t in range(count):
         patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)

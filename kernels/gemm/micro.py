@@ -245,7 +245,7 @@ class _Value:
         return self._new("fsub", other.value)
 
     def __mul__(self, number):
-        return self._new("fmul", ir.Constant(self.emit.vector, [ir.Constant(self.emit.real, number)] * self.emit.width))
+        return self._new("fmul", self.emit.splat(number))
 
     __rmul__ = __mul__
 
@@ -361,7 +361,7 @@ class _Tile:
 
     def rectify(self, sums, relu):
         """What is below 0 becomes 0, where relu is not 0; NaN stays."""
-        builder, zero = self.builder, ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
+        builder, zero = self.builder, self.splat(0.0)
         with builder.if_then(builder.icmp_signed("!=", relu, self.constant(0))):
             for total in (total for row in sums for total in row):
                 value = builder.load(total)
@@ -370,7 +370,7 @@ class _Tile:
     def transform(self, source, target, vectors, side, function, start, relu, past, adds):
         """See tile_transform."""
         builder, i64 = self.builder, ir.IntType(64)
-        zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
+        zero = self.splat(0.0)
         entry = lambda table, k: builder.load(builder.gep(builder.inttoptr(table, i64.as_pointer()), [self.constant(k)]))
         with cgutils.for_range(builder, vectors, intp=i64) as loop:
             at = builder.mul(loop.index, self.constant(self.width))
@@ -408,12 +408,13 @@ class _Tile:
         self.end(sums, past)
 
     def splat(self, number):
+        """A vector of one number."""
         return ir.Constant(self.vector, [ir.Constant(self.real, number)] * self.width)
 
     def begin_from(self, start):
         """Registers for the tile, each row with the values at the address `start`, or zeros if that is 0."""
         builder = self.builder
-        zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
+        zero = self.splat(0.0)
         values = [cgutils.alloca_once_value(builder, zero) for _ in range(self.vectors)]
         with builder.if_then(builder.icmp_signed("!=", start, self.constant(0))):
             for v, value in enumerate(values):
@@ -436,7 +437,7 @@ class _Tile:
                     for total, target in zip(row, targets):
                         builder.store(self.load(target), total)
             with otherwise:
-                zero = ir.Constant(self.vector, [ir.Constant(self.real, 0.0)] * self.width)
+                zero = self.splat(0.0)
                 for row in sums:
                     for total in row:
                         builder.store(zero, total)
