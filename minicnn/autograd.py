@@ -1,8 +1,10 @@
 """Tensors, operations and the backward pass: reverse-mode differentiation, first order.
 
 An Op works on arrays. `apply` unwraps tensors, runs the op and, if a gradient is asked for, records it as the creator
-of its output. `Tensor.backward` visits the recorded ops once, outputs before inputs, multiplies the upstream gradient by
-each op's Jacobian (its `backward`), adds up where a tensor was used more than once, and drops what each op had kept.
+of its output. A record leads to the records of its inputs, not to their data: what no op keeps and the caller drops is
+free before the backward pass. `Tensor.backward` visits the recorded ops once, outputs before inputs, multiplies the upstream
+gradient by each op's Jacobian (its `backward`), adds up where a tensor was used more than once, and drops what each op had
+kept.
 """
 
 import contextlib
@@ -64,6 +66,11 @@ def observed():
     return bool(_mode.observers)
 
 
+def recording():
+    """False inside no_grad()."""
+    return _mode.recording
+
+
 class Op:
     """One differentiable operation, used once: arguments that are not arrays go to __init__.
 
@@ -102,12 +109,20 @@ def no_flops(op, output_shape, *input_shapes):
 
 
 class Record:
-    """An op with the tensors it was applied to; emptied by the backward pass."""
+    """An op, the shape and dtype of its output, and where its gradients go; emptied by the backward pass.
 
-    __slots__ = ("inputs", "op")
+    sources: for each input the record of the op that made it, the tensor itself if it is a leaf, None if it needs no gradient.
+    """
 
-    def __init__(self, op, inputs):
-        self.op, self.inputs = op, inputs
+    __slots__ = ("dtype", "op", "shape", "sources")
+
+    def __init__(self, op, inputs, output):
+        self.op, self.shape, self.dtype = op, output.shape, output.dtype
+        self.sources = [_source(t) if needed else None for t, needed in zip(inputs, op.needs)]
+
+
+def _source(tensor):
+    return tensor if tensor._creator is None else tensor._creator
 
 
 def apply(op, *inputs):
@@ -124,7 +139,7 @@ def apply(op, *inputs):
     seconds = time.perf_counter() - start
     output = Tensor(y)
     if any(op.needs):
-        output.requires_grad, output._creator = True, Record(op, tensors)
+        output.requires_grad, output._creator = True, Record(op, tensors, y)
     if _mode.observers:
         notify("forward", op, tensors, output, seconds)
     return output
@@ -181,13 +196,14 @@ class Tensor:
         if not self.requires_grad:
             raise GraphError("backward: this tensor was computed without gradients; set requires_grad=True on an input "
                              "and stay outside no_grad()")
-        gradients, own = {id(self): _upstream(self, gradient)}, {id(self)}
-        for tensor in _outputs_first(self):
-            gy = gradients.pop(id(tensor))
-            if tensor._creator is None:
-                tensor.grad = gy if tensor.grad is None else add(tensor.grad, gy)
+        root = _source(self)
+        gradients, own = {id(root): _upstream(self, gradient)}, {id(root)}
+        for node in _outputs_first(root):
+            gy = gradients.pop(id(node))
+            if isinstance(node, Record):
+                _step_back(node, gy, gradients, own)
             else:
-                _step_back(tensor, gy, gradients, own)
+                node.grad = gy if node.grad is None else add(node.grad, gy)
 
 
 def _as_data(data):
@@ -223,58 +239,57 @@ def _upstream(tensor, gradient):
 
 
 def _outputs_first(root):
-    """All tensors that the gradient of `root` flows through, each before the tensors it was made of.
+    """All records and leaves that the gradient of `root` flows through, each before what it was made of.
 
     Depth first with a stack of our own: a recursion would end at a depth of about a thousand layers.
     """
     order, seen, stack = [], set(), [(root, False)]
     while stack:
-        tensor, inputs_done = stack.pop()
+        node, inputs_done = stack.pop()
         if inputs_done:
-            order.append(tensor)
-        elif id(tensor) not in seen:
-            seen.add(id(tensor))
-            stack.append((tensor, True))
-            record = tensor._creator
-            if record is not None:
-                if record.op is None:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            if isinstance(node, Record):
+                if node.op is None:
                     raise GraphError("backward: this graph was used by an earlier backward pass, which dropped what it kept; "
                                      "run the forward pass again, or add the losses up and call backward once")
-                stack.extend((t, False) for t, needed in zip(record.inputs, record.op.needs) if needed)
-    while order:                    # pops, so that tensors and what they hold can go as the pass moves on
+                stack.extend((source, False) for source in node.sources if source is not None)
+    while order:                    # pops, so that records and what they hold can go as the pass moves on
         yield order.pop()
 
 
-def _step_back(tensor, gy, gradients, own):
-    """Multiply gy by the Jacobian of the op that made `tensor`, and add the results to the inputs' gradients.
+def _step_back(record, gy, gradients, own):
+    """Multiply gy by the Jacobian of a recorded op, and add the results to the gradients of what it was applied to.
 
-    own: ids of the tensors whose gradient is an array that nobody else holds, so that it may be added to in place.
+    own: ids of the records and leaves whose gradient is an array that nobody else holds, so that it may be added to in place.
     """
-    record = tensor._creator
-    op, inputs = record.op, record.inputs
-    record.op = record.inputs = None
+    op, sources = record.op, record.sources
+    record.op = record.sources = None
     start = time.perf_counter()
-    _give_gradients(op, inputs, gradients, own)
-    op.owns_gy = id(tensor) in own and not _mode.observers
+    _give_gradients(op, sources, gradients, own)
+    op.owns_gy = id(record) in own and not _mode.observers
     results = op.backward(gy)
     seconds = time.perf_counter() - start
     results = results if isinstance(results, (tuple, list)) else (results,)
-    if len(results) != len(inputs):
-        raise GraphError(f"{type(op).__name__}.backward returned {len(results)} gradients for {len(inputs)} inputs; "
+    if len(results) != len(sources):
+        raise GraphError(f"{type(op).__name__}.backward returned {len(results)} gradients for {len(sources)} inputs; "
                          "return one for each, None where there is none")
     taken = [gy]
-    for i, (x, g, needed) in enumerate(zip(inputs, results, op.needs)):
-        if needed:
+    for i, (x, g) in enumerate(zip(sources, results)):
+        if x is not None:
             _check_gradient(op, i, x, g)
             if gradients.get(id(x)) is g and op.onto is g:          # the op has added it itself
                 continue
             # A leaf keeps its gradient: it must not share memory with another's.
-            if x._creator is None and op.makes_gradients != "new" and any(np.may_share_memory(g, other) for other in taken):
+            is_leaf = not isinstance(x, Record)
+            if is_leaf and op.makes_gradients != "new" and any(np.may_share_memory(g, other) for other in taken):
                 g = g.copy()
             taken.append(g)
             if id(x) not in gradients:
                 gradients[id(x)] = g
-                (own.add if _is_new(op, g, gy, id(tensor) in own) else own.discard)(id(x))
+                (own.add if _is_new(op, g, gy, id(record) in own) else own.discard)(id(x))
             elif id(x) in own:
                 accumulate(gradients[id(x)], g)
             else:
@@ -284,10 +299,10 @@ def _step_back(tensor, gy, gradients, own):
         notify("backward", op, gy, results, seconds)
 
 
-def _give_gradients(op, inputs, gradients, own):
+def _give_gradients(op, sources, gradients, own):
     """For an op that can add to a gradient that is there: the one of its first input, if nobody else holds it."""
-    if op.adds_gradients and op.needs[0] and id(inputs[0]) in own and not _mode.observers:
-        op.onto = gradients.get(id(inputs[0]))
+    if op.adds_gradients and sources[0] is not None and id(sources[0]) in own and not _mode.observers:
+        op.onto = gradients.get(id(sources[0]))
 
 
 def _is_new(op, g, gy, gy_is_own):

@@ -142,6 +142,20 @@ def test_what_backward_kept_is_dropped():
     assert kept[-1]() is None
 
 
+def test_what_no_op_keeps_is_free_before_the_backward_pass():
+    seen = []
+
+    def passing(x):
+        seen.append(weakref.ref(x.data))
+        return x
+    a = leaf(1, -2, 3)
+    y = ops.relu(passing(passing(a * 2.0) + 1.0))       # ReLU keeps its output; a product with a number, and a sum, nothing
+    gc.collect()
+    assert [ref() for ref in seen] == [None, None]
+    y.backward(np.array([1.0, 10.0, 100.0]))
+    np.testing.assert_array_equal(a.grad, [2, 0, 200])
+
+
 def test_leaf_gradients_share_no_memory():
     a, b, g = leaf(1, 2), leaf(3, 4), np.ones(2)
     (a + b).backward(g)
