@@ -1,13 +1,14 @@
 """Modules made of modules."""
 
 from minicnn.autograd import observed
-from minicnn.nn.fused import conv_norm, conv_norm_relu, conv_relu, norm_relu
-from minicnn.nn.layers import BatchNorm2d, Conv2d, ReLU
+from minicnn.nn.fused import conv_norm, conv_norm_relu, conv_relu, conv_relu_pool, norm_relu
+from minicnn.nn.layers import BatchNorm2d, Conv2d, MaxPool2d, ReLU
 from minicnn.nn.module import Module
 
-TOGETHER = {        # kinds of layers that are computed in one pass -> how
+TOGETHER = {        # kinds of layers that are computed together -> how
     (Conv2d, BatchNorm2d, ReLU): lambda conv, norm, _, x: conv_norm_relu(conv, norm, x),
     (Conv2d, BatchNorm2d): conv_norm,
+    (Conv2d, ReLU, MaxPool2d): lambda conv, _, pool, x: conv_relu_pool(conv, pool, x),
     (Conv2d, ReLU): lambda conv, _, x: conv_relu(conv, x),
     (BatchNorm2d, ReLU): lambda norm, _, x: norm_relu(norm, x)}
 
@@ -15,7 +16,7 @@ TOGETHER = {        # kinds of layers that are computed in one pass -> how
 class Sequential(Module):
     """Modules one after the other, named "0", "1", … or as a dict says.
 
-    Convolution, batch norm and ReLU that follow each other are computed together, unless anyone watches.
+    Convolution, batch norm, ReLU and max pooling that follow each other are computed together, unless anyone watches.
     """
 
     def __init__(self, *modules):

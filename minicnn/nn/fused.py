@@ -5,7 +5,7 @@ it is computed layer by layer, so that every layer is seen; the numbers are the 
 """
 
 from minicnn import ops
-from minicnn.autograd import observed
+from minicnn.autograd import observed, recording
 
 
 def conv_norm(conv, norm, x):
@@ -40,3 +40,14 @@ def conv_relu(conv, x, buffer=None):
     if observed():
         return ops.relu(conv(x))
     return ops.conv2d_relu(x, *conv.weights(), *conv.geometry, buffer)
+
+
+def conv_relu_pool(conv, pool, x):
+    """pool(relu(conv(x))), conv a Conv2d, pool a MaxPool2d.
+
+    In training as relu(pool(conv(x))): ReLU and a maximum may change places, and their gradients too. ReLU's, which needs its
+    output, is then one of the pooled image, so that the larger one is let go as soon as it is pooled.
+    """
+    if recording() and not observed():
+        return ops.relu(pool(conv(x)))
+    return pool(conv_relu(conv, x))

@@ -1,12 +1,15 @@
 """Modules: names, state, modes; initial weights; every layer calls its op with its arguments."""
 
+import contextlib
+import gc
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
 
 import minicnn
-from minicnn import Tensor, nn, ops
+from minicnn import Tensor, autograd, nn, ops, random
 from minicnn.errors import ArgumentError, CheckpointError, DTypeError, ShapeError
 
 
@@ -229,3 +232,27 @@ def test_init_messages():
         nn.init.he_normal((3,))
     with pytest.raises(ArgumentError, match="mode 'fan' is not 'fan_in' or 'fan_out'"):
         nn.init.he_normal((3, 3), "fan")
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (3, 1, 0)])
+def test_relu_and_max_pooling_change_places(size, stride, padding, rng):
+    """As layer by layer while watched, where ties of what ReLU closed lie in a window too; the larger image is not kept."""
+    random.seed(5)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(size, stride, padding)).astype("float64")
+    model[0].bias.data[...] = [-2.0, 0.0, 0.5, -30.0]           # of some channels windows are closed, of the last all
+    pooled, kept = model[2].forward, []
+    model[2].forward = lambda x: (kept.append(weakref.ref(x.data)), pooled(x))[1]
+    x, results = rng.standard_normal((2, 3, 7, 9)), []
+    for watching in (contextlib.nullcontext(), autograd.observing(object())):
+        with watching:
+            image = Tensor(x, requires_grad=True)
+            y = model(image)
+            gc.collect()
+            assert (kept[-1]() is None) == (len(kept) == 1)
+            y.backward(np.random.default_rng(1).standard_normal(y.shape))
+        results.append((y.data, image.grad, *[parameter.grad for parameter in model.parameters()]))
+        for parameter in model.parameters():
+            parameter.grad = None
+    assert 0 < (results[0][0][:, :3] == 0).sum() < results[0][0][:, :3].size
+    for together, alone in zip(*results):
+        np.testing.assert_allclose(together, alone, rtol=1e-12, atol=1e-13)
