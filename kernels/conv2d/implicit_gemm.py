@@ -395,12 +395,14 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
         for k in range(classes.table.shape[0]):
             pixels = images * classes.table[k, 1] * classes.table[k, 3]
             runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
-            for q0 in range(0, pixels, BLOCK):
+            blocks = (pixels + BLOCK * splits - 1) // (BLOCK * splits) * splits     # as many for every split
+            most = (pixels + blocks - 1) // blocks
+            for q0 in range(0, pixels, most):
                 if block % splits == split and runs.shape[0]:
-                    count = min(BLOCK, pixels - q0)
+                    count = min(most, pixels - q0)
                     found, step, gy_step = _segments(classes, k, q0, count, segments)
                     _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, filters)
-                    _segments(classes, k, min(pixels - 1, q0 + splits * BLOCK), 1, next_)
+                    _segments(classes, k, min(pixels - 1, q0 + splits * most), 1, next_)
                     coming = _coming_block(gy, x, next_[0], gy_step == columns, step == depth and ranges == 1)
                     _correlate_block(x, segments[:found], step, coming, span, runs, (count, filters, taps), table,
                                      sums[split, g])
