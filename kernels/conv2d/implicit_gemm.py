@@ -395,7 +395,9 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
         for k in range(classes.table.shape[0]):
             pixels = images * classes.table[k, 1] * classes.table[k, 3]
             runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
-            blocks = (pixels + BLOCK * splits - 1) // (BLOCK * splits) * splits     # as many for every split
+            blocks = (pixels + BLOCK - 1) // BLOCK
+            if blocks > splits:         # as many for every split
+                blocks += -blocks % splits
             most = (pixels + blocks - 1) // blocks
             for q0 in range(0, pixels, most):
                 if block % splits == split and runs.shape[0]:
