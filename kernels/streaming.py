@@ -2,7 +2,8 @@
 
 A pass over an array that lies in memory, or in a third cache that is far away, waits for each line: a core's own guesses which
 line comes next are few and end at a page. A kernel therefore asks for the row that it will need in some time: `fetch`. A core
-keeps track of a dozen lines on their way: asked for in a burst, the next ones wait and everything behind them does too. Matrix
+keeps track of a dozen lines on their way: asked for in a burst, the next ones wait and everything behind them does too. Rows
+are therefore gone through one by one and in pieces, each of which asks for as much as it reads: PIECE, `between`. Matrix
 products ask for a line between any two steps of the micro-kernel (gemm.micro, `rows_tile`).
 
 A store to a line that is not in the cache first reads that line from memory, only to overwrite all of it: an array is moved
@@ -29,6 +30,7 @@ from kernels.compiling import njit
 LINE = 64               # bytes that memory moves at once
 LARGE = 1 << 20         # bytes of an array that a second cache does not keep
 AHEAD = 4096            # bytes from what is read to what is asked for
+PIECE = 64              # values of a row between two requests
 FIRST_CACHE, SECOND_CACHE = 3, 2        # as llvm.prefetch counts them
 READ, WRITE = 0, 1                      # so too
 
@@ -91,6 +93,12 @@ def put(typing_context, target, source, count, past, like):
         one_by_one(builder.add(head, builder.mul(lines, constant(LINE // size))), count)
         return context.get_dummy_value()
     return types.void(types.intp, types.intp, types.intp, past, like), codegen
+
+
+@njit(inline="always")
+def between(first, end):
+    """range(first, end) of values of a row: unsigned, because LLVM makes no vectors where each may be counted from the end."""
+    return range(np.uint64(first), np.uint64(end))
 
 
 @njit(cache=True)

@@ -5,7 +5,7 @@ from numba import prange
 
 from kernels import layout
 from kernels.compiling import njit
-from kernels.streaming import distance, fetch, near, put
+from kernels.streaming import PIECE, between, distance, fetch, near, put
 
 ANY_ORDER = True
 CHUNK = 1 << 14         # values to a task
@@ -117,14 +117,16 @@ def _relu_backward_sums(gy, y, gx, parts):
         last = Q * (part + 1) // P
         for first in range(Q * part // P, last, RUN):
             for q in range(first, min(last, first + RUN)):
-                g, a = gy[q], y[q]
-                fetch(a.ctypes.data + ahead, C, gx)
-                fetch(g.ctypes.data + ahead_gy, C, gx)
-                for c in range(C):
-                    row[c] = zero if a[c] <= 0 else g[c]
-                for c in range(C):
-                    run[c] += row[c]
-                put(gx[q].ctypes.data, row.ctypes.data, C, False, gx)
+                g, a, out = gy[q], y[q], gx[q]
+                for c0 in range(0, C, PIECE):
+                    few, at = min(PIECE, C - c0), c0 * gx.itemsize
+                    fetch(a.ctypes.data + at + ahead, few, gx)
+                    fetch(g.ctypes.data + at + ahead_gy, few, gx)
+                    for c in between(c0, c0 + few):
+                        row[c] = zero if a[c] <= 0 else g[c]
+                    for c in between(c0, c0 + few):
+                        run[c] += row[c]
+                    put(out.ctypes.data + at, row.ctypes.data + at, few, False, gx)
             for c in range(C):
                 total[c] += run[c]
                 run[c] = 0

@@ -13,7 +13,7 @@ from numba import prange
 from kernels import layout, streaming
 from kernels.batch_norm.cpu import move_running
 from kernels.compiling import njit
-from kernels.streaming import distance, fetch, finish, near, put
+from kernels.streaming import PIECE, between, claim, distance, fetch, finish, near, put
 
 __all__ = ["add_relu_backward", "backward", "move_running", "normalize", "statistics"]
 ANY_ORDER = True        # arrays are put in channels-last order here
@@ -51,7 +51,7 @@ def backward(gy, x, mean, var, weight, eps, batch_statistics, relu_bias=None, re
     terms, parts = _terms(mean, var, weight, bias, eps, times), np.zeros((PARTS, 2, mean.size * times))
     _gradient_sums(g, a, terms, relu, parts)
     gweight, gbias, slopes = _channel_gradients(parts, mean, var, eps, _count(x, batch_statistics))
-    _input_gradient(g, a, terms, relu, slopes, onto is not None, out)
+    _input_gradient(g, a, terms, relu, slopes, (onto is not None, gx is not gy and onto is None), out)
     return gx, gweight, gbias
 
 
@@ -63,7 +63,7 @@ def add_relu_backward(gy, y, x, mean, var, weight, eps, batch_statistics, reuse=
     terms, parts = _terms(mean, var, weight, mean, eps, times), np.zeros((PARTS, 2, mean.size * times))
     _masked_sums(g, b, a, terms[0], masked, parts)
     gweight, gbias, slopes = _channel_gradients(parts, mean, var, eps, _count(x, batch_statistics))
-    _input_gradient(masked, a, terms, False, slopes, False, out)
+    _input_gradient(masked, a, terms, False, slopes, (False, True), out)
     return gx, gweight, gbias, gadd
 
 
@@ -154,23 +154,16 @@ def _sums(x, shift, parts):
         run = np.zeros((2, C), x.dtype)
         start, stop = Q * p // PARTS, Q * (p + 1) // PARTS
         for q0 in range(start, stop, RUN):
-            q1 = min(stop, q0 + RUN)
-            q, total, square = q0, run[0], run[1]
-            while q + 4 <= q1:          # four rows to each visit of the sums
-                a, b, c, d = x[q], x[q + 1], x[q + 2], x[q + 3]
-                for i in range(4):
-                    fetch(x[q + i].ctypes.data + ahead, C, x)
-                for k in range(C):
-                    a_, b_, c_, d_ = a[k] - shift[k], b[k] - shift[k], c[k] - shift[k], d[k] - shift[k]
-                    total[k] += (a_ + b_) + (c_ + d_)
-                    square[k] += (a_ * a_ + b_ * b_) + (c_ * c_ + d_ * d_)
-                q += 4
-            for i in range(q, q1):
-                a = x[i]
-                for k in range(C):
-                    a_ = a[k] - shift[k]
-                    total[k] += a_
-                    square[k] += a_ * a_
+            total, square = run[0], run[1]
+            for q in range(q0, min(stop, q0 + RUN)):
+                a = x[q]
+                for c0 in range(0, C, PIECE):
+                    few = min(PIECE, C - c0)
+                    fetch(a.ctypes.data + c0 * x.itemsize + ahead, few, x)
+                    for c in between(c0, c0 + few):
+                        d = a[c] - shift[c]
+                        total[c] += d
+                        square[c] += d * d
             _add_up(run, parts[p])
 
 
@@ -182,12 +175,14 @@ def _normalize(x, terms, relu, far, y):
     for p in prange(PARTS):
         b = near(C, y)
         for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):
-            a = x[q]
-            fetch(a.ctypes.data + ahead, C, x)
-            for c in range(C):
-                value = (a[c] - mean[c]) * scale[c] + bias[c]
-                b[c] = zero if value < closed else value
-            put(y[q].ctypes.data, b.ctypes.data, C, far, y)
+            a, out = x[q], y[q]
+            for c0 in range(0, C, PIECE):
+                few, at = min(PIECE, C - c0), c0 * y.itemsize
+                fetch(a.ctypes.data + at + ahead, few, x)
+                for c in between(c0, c0 + few):
+                    value = (a[c] - mean[c]) * scale[c] + bias[c]
+                    b[c] = zero if value < closed else value
+                put(out.ctypes.data + at, b.ctypes.data + at, few, far, y)
         finish()
 
 
@@ -199,13 +194,15 @@ def _normalize_add(x, add, terms, relu, far, y):
     for p in prange(PARTS):
         b = near(C, y)
         for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):
-            a, s = x[q], add[q]
-            fetch(a.ctypes.data + ahead, C, x)
-            fetch(s.ctypes.data + ahead_add, C, x)
-            for c in range(C):
-                value = (a[c] - mean[c]) * scale[c] + bias[c] + s[c]
-                b[c] = zero if value < closed else value
-            put(y[q].ctypes.data, b.ctypes.data, C, far, y)
+            a, s, out = x[q], add[q], y[q]
+            for c0 in range(0, C, PIECE):
+                few, at = min(PIECE, C - c0), c0 * y.itemsize
+                fetch(a.ctypes.data + at + ahead, few, x)
+                fetch(s.ctypes.data + at + ahead_add, few, x)
+                for c in between(c0, c0 + few):
+                    value = (a[c] - mean[c]) * scale[c] + bias[c] + s[c]
+                    b[c] = zero if value < closed else value
+                put(out.ctypes.data + at, b.ctypes.data + at, few, far, y)
         finish()
 
 
@@ -222,13 +219,15 @@ def _gradient_sums(gy, x, terms, relu, parts):
             total, product = run[0], run[1]
             for q in range(q0, min(stop, q0 + RUN)):
                 a, g = x[q], gy[q]
-                fetch(a.ctypes.data + ahead, C, x)
-                fetch(g.ctypes.data + ahead_gy, C, x)
-                for c in range(C):
-                    d = a[c] - mean[c]
-                    open_ = zero if d * scale[c] + bias[c] <= closed else g[c]
-                    total[c] += open_
-                    product[c] += open_ * d
+                for c0 in range(0, C, PIECE):
+                    few, at = min(PIECE, C - c0), c0 * x.itemsize
+                    fetch(a.ctypes.data + at + ahead, few, x)
+                    fetch(g.ctypes.data + at + ahead_gy, few, x)
+                    for c in between(c0, c0 + few):
+                        d = a[c] - mean[c]
+                        open_ = zero if d * scale[c] + bias[c] <= closed else g[c]
+                        total[c] += open_
+                        product[c] += open_ * d
             _add_up(run, parts[p])
 
 
@@ -243,39 +242,44 @@ def _masked_sums(gy, y, x, mean, masked, parts):
         for q0 in range(start, stop, RUN):
             total, product = run[0], run[1]
             for q in range(q0, min(stop, q0 + RUN)):
-                a, b, g = x[q], y[q], gy[q]
-                fetch(a.ctypes.data + ahead, C, x)
-                fetch(b.ctypes.data + ahead_y, C, x)
-                fetch(g.ctypes.data + ahead_gy, C, x)
-                for c in range(C):
-                    m[c] = zero if b[c] <= 0 else g[c]
-                for c in range(C):
-                    total[c] += m[c]
-                    product[c] += m[c] * (a[c] - mean[c])
-                put(masked[q].ctypes.data, m.ctypes.data, C, False, x)
+                a, b, g, out = x[q], y[q], gy[q], masked[q]
+                for c0 in range(0, C, PIECE):
+                    few, at = min(PIECE, C - c0), c0 * x.itemsize
+                    fetch(a.ctypes.data + at + ahead, few, x)
+                    fetch(b.ctypes.data + at + ahead_y, few, x)
+                    fetch(g.ctypes.data + at + ahead_gy, few, x)
+                    for c in between(c0, c0 + few):
+                        m[c] = zero if b[c] <= 0 else g[c]
+                    for c in between(c0, c0 + few):
+                        total[c] += m[c]
+                        product[c] += m[c] * (a[c] - mean[c])
+                    put(out.ctypes.data + at, m.ctypes.data + at, few, False, x)
             _add_up(run, parts[p])
 
 
 @njit(cache=True, parallel=True)
-def _input_gradient(gy, x, terms, relu, slopes, adds, gx):
-    """gx (+)= scale · (g - average - (x - mean) · slope). gx may be gy: rows are computed nearby, because LLVM makes
-    vectors only of loops whose arrays lie apart."""
+def _input_gradient(gy, x, terms, relu, slopes, onto, gx):
+    """gx (+)= scale · (g - average - (x - mean) · slope); onto = (whether to add, whether gx is neither read nor gy). Rows are
+    computed nearby, because LLVM makes vectors only of loops whose arrays lie apart."""
     Q, C, zero, mean, scale, bias = x.shape[0], terms.shape[1], x.dtype.type(0), terms[0], terms[1], terms[2]
     average, slope, ahead, ahead_gy, ahead_gx = slopes[0], slopes[1], distance(x, C), distance(gy, C), distance(gx, C)
-    closed = zero if relu else x.dtype.type(np.nan)
+    closed, (adds, new) = zero if relu else x.dtype.type(np.nan), onto
     for p in prange(PARTS):
         out = near(C, x)
         for q in range(Q * p // PARTS, Q * (p + 1) // PARTS):
-            a, g = x[q], gy[q]
-            fetch(a.ctypes.data + ahead, C, x)
-            fetch(g.ctypes.data + ahead_gy, C, x)
-            for c in range(C):
-                d = a[c] - mean[c]
-                open_ = zero if d * scale[c] + bias[c] <= closed else g[c]
-                out[c] = scale[c] * (open_ - average[c] - d * slope[c])
-            if adds:
-                there = gx[q]
-                fetch(there.ctypes.data + ahead_gx, C, x)
-                for c in range(C):
-                    out[c] += there[c]
-            put(gx[q].ctypes.data, out.ctypes.data, C, False, x)
+            a, g, there = x[q], gy[q], gx[q]
+            for c0 in range(0, C, PIECE):
+                few, at = min(PIECE, C - c0), c0 * x.itemsize
+                fetch(a.ctypes.data + at + ahead, few, x)
+                fetch(g.ctypes.data + at + ahead_gy, few, x)
+                if new:
+                    claim(there.ctypes.data + at + ahead_gx, few, x)
+                for c in between(c0, c0 + few):
+                    d = a[c] - mean[c]
+                    open_ = zero if d * scale[c] + bias[c] <= closed else g[c]
+                    out[c] = scale[c] * (open_ - average[c] - d * slope[c])
+                if adds:
+                    fetch(there.ctypes.data + at + ahead_gx, few, x)
+                    for c in between(c0, c0 + few):
+                        out[c] += there[c]
+                put(there.ctypes.data + at, out.ctypes.data + at, few, False, x)
