@@ -12,7 +12,7 @@ from ctypes import addressof, c_char
 
 import numpy as np
 
-LONG = 64              # values to a row, where there are pixels enough
+LONG = 256              # values to a row, where there are pixels enough
 MANY = 1 << 14          # values: fewer are copied by NumPy
 ALIGN = 64              # bytes: a cache line and the widest vector
 
