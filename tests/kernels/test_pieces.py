@@ -1,4 +1,4 @@
-"""Rows of channels-last images that are not a whole number of pieces long: the numbers of the definition, neighbours left alone."""
+"""Channels-last rows that are not a whole number of pieces long: the numbers of the definition, neighbours left alone."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,8 @@ def results(rung, C, sliced):
         terms = x, mean, var, weight, EPS, True
         y = batch_norm.normalize(x, mean, var, weight, bias, EPS, add, True)
         found = {"mean": mean, "var": var, "y": y, "norm": batch_norm.normalize(x, mean, var, weight, bias, EPS)}
-        for name, some in (("gradients", batch_norm.backward(gy, *terms)), ("under relu", batch_norm.backward(gy, *terms, bias)),
+        for name, some in (("gradients", batch_norm.backward(gy, *terms)),
+                           ("under relu", batch_norm.backward(gy, *terms, bias)),
                            ("with add", batch_norm.add_relu_backward(gy, y, *terms)),
                            ("added", batch_norm.backward(gy, *terms, bias, False, onto))):
             found.update((f"{name} {i}", array) for i, array in enumerate(some))
