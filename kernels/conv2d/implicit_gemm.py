@@ -27,7 +27,7 @@ from kernels.streaming import claim, finish, near
 
 VECTOR = registers()[0]         # bytes
 MOST = 360                      # pixels to a block, at the most, a multiple of every tile's rows
-BLOCK = 120                     # pixels to a block of a weight gradient
+BLOCK = 120                     # pixels to a block of a weight gradient, at the most
 NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: about a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
 PACKED = 2 * TAPS               # rows packed at once: of float32 a cache line, or half of one
