@@ -122,6 +122,7 @@ class Record:
 
 
 def _source(tensor):
+    """What a gradient for a tensor goes to: the record of the op that made it, or the tensor itself if it is a leaf."""
     return tensor if tensor._creator is None else tensor._creator
 
 

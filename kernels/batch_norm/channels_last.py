@@ -169,6 +169,7 @@ def _sums(x, shift, parts):
 
 @njit(cache=True, parallel=True)
 def _normalize(x, terms, relu, far, y):
+    """y = (x - mean) · scale + bias of rows (Q, C), terms (3, C); with relu what is below 0 becomes 0; far: past the caches"""
     Q, C, zero, ahead = x.shape[0], terms.shape[1], x.dtype.type(0), distance(x, terms.shape[1])
     mean, scale, bias = terms[0], terms[1], terms[2]
     closed = zero if relu else x.dtype.type(np.nan)         # no value is below a NaN
@@ -188,6 +189,7 @@ def _normalize(x, terms, relu, far, y):
 
 @njit(cache=True, parallel=True)
 def _normalize_add(x, add, terms, relu, far, y):
+    """As _normalize, with the rows of `add` added before the ReLU."""
     Q, C, zero, mean, scale, bias = x.shape[0], terms.shape[1], x.dtype.type(0), terms[0], terms[1], terms[2]
     ahead, ahead_add = distance(x, C), distance(add, C)
     closed = zero if relu else x.dtype.type(np.nan)
