@@ -113,7 +113,8 @@ def test_a_cut_archive(tmp_path):
         load_cifar10(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", bytes(2000), gzip.compress(b"x" * 5000), gzip.compress(b"")])
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(2000), gzip.compress(b"x" * 5000), gzip.compress(b"")],
+                         ids=["nothing", "text", "zeros", "gzip of letters", "gzip of nothing"])      # gzip writes the time
 def test_a_file_that_is_no_archive(tmp_path, data):
     path = tmp_path / "c.tar.gz"
     path.write_bytes(data)
