@@ -56,7 +56,7 @@ def product_tile(rows, vectors, vector_bytes):
     def tile(typing_context, a, b, offsets, depth, c, ldc, accumulate, like):
         def codegen(context, builder, signature, arguments):
             a, b, offsets, depth, c, ldc, accumulate, _ = arguments
-            emit = _Tile(builder, rows, vectors, vector_bytes, _dtype(like))
+            emit = Emitter(builder, rows, vectors, vector_bytes, _dtype(like))
             a, b = emit.pointer(a), emit.pointer(b)
             offsets = builder.inttoptr(offsets, ir.IntType(64).as_pointer())
             sums = emit.begin(c, ldc, accumulate)
@@ -88,7 +88,7 @@ def rows_tile(rows, vectors, vector_bytes):
     @intrinsic
     def tile(typing_context, a, runs, b, c, like):
         def codegen(context, builder, signature, arguments):
-            emit = _Tile(builder, rows, vectors, vector_bytes, _dtype(like))
+            emit = Emitter(builder, rows, vectors, vector_bytes, _dtype(like))
             emit.over_rows(*[cgutils.unpack_tuple(builder, argument) for argument in arguments[:4]])
             return context.get_dummy_value()
         return types.void(a, runs, b, c, like), codegen
@@ -109,7 +109,7 @@ def group_tile(rows, group, vector_bytes):
     def tile(typing_context, a, runs, b, c, like):
         def codegen(context, builder, signature, arguments):
             a, runs, b, c, _ = arguments
-            emit = _Tile(builder, rows, 1, vector_bytes, _dtype(like))
+            emit = Emitter(builder, rows, 1, vector_bytes, _dtype(like))
             emit.over_groups(group, *[cgutils.unpack_tuple(builder, each) for each in (a, runs)], b,
                              cgutils.unpack_tuple(builder, c))
             return context.get_dummy_value()
@@ -130,7 +130,7 @@ def group_correlation(taps, group, vector_bytes):
     def tile(typing_context, x, gy, segments, shifts, out, like):
         def codegen(context, builder, signature, arguments):
             x, gy, segments, shifts, out, _ = arguments
-            emit = _Tile(builder, taps * group, 1, vector_bytes, _dtype(like))
+            emit = Emitter(builder, taps * group, 1, vector_bytes, _dtype(like))
             emit.correlate_groups(group, *[cgutils.unpack_tuple(builder, each) for each in (x, gy, segments)], shifts,
                                   cgutils.unpack_tuple(builder, out))
             return context.get_dummy_value()
@@ -150,7 +150,7 @@ def square_transpose(vector_bytes):
     def transpose(typing_context, target, to, source, from_, like):
         def codegen(context, builder, signature, arguments):
             target, to, source, from_, _ = arguments
-            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
+            emit = Emitter(builder, 0, 0, vector_bytes, _dtype(like))
             count, i64 = emit.width, ir.IntType(64)
             entry = lambda table, i: builder.load(builder.gep(builder.inttoptr(table, i64.as_pointer()), [emit.constant(i)]))
             rows = [emit.load(builder.gep(emit.pointer(source), [entry(from_, i)])) for i in range(count)]
@@ -177,7 +177,7 @@ def rows_copy(values, vector_bytes=0):
         def codegen(context, builder, signature, arguments):
             target, source, step, count, _ = arguments
             size = np.dtype(_dtype(like)).itemsize
-            emit = _Tile(builder, 0, 0, vector_bytes or values * size, _dtype(like))
+            emit = Emitter(builder, 0, 0, vector_bytes or values * size, _dtype(like))
             target, source = emit.pointer(target), emit.pointer(source)
             vectors = values if vector_bytes else 1
             with cgutils.for_range(builder, count, intp=ir.IntType(64)) as loop:
@@ -204,7 +204,7 @@ def tile_transform(side, function, vector_bytes):
     def transform(typing_context, source, target, vectors, last, like):
         def codegen(context, builder, signature, arguments):
             source, target, vectors, last, _ = arguments
-            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
+            emit = Emitter(builder, 0, 0, vector_bytes, _dtype(like))
             emit.transform(source, target, vectors, side, function, *cgutils.unpack_tuple(builder, last))
             return context.get_dummy_value()
         return types.void(types.intp, types.intp, types.intp, last, like), codegen
@@ -222,7 +222,7 @@ def combination(function, vector_bytes):
     @intrinsic
     def combine(typing_context, sources, targets, count, last, like):
         def codegen(context, builder, signature, arguments):
-            emit = _Tile(builder, 0, 0, vector_bytes, _dtype(like))
+            emit = Emitter(builder, 0, 0, vector_bytes, _dtype(like))
             emit.combine(function, *[cgutils.unpack_tuple(builder, argument) for argument in arguments[:4]])
             return context.get_dummy_value()
         return types.void(sources, targets, count, last, like), codegen
@@ -250,7 +250,7 @@ class _Value:
     __rmul__ = __mul__
 
 
-class _Tile:
+class Emitter:
     """Emits the pieces of a micro-kernel as LLVM vector instructions."""
 
     def __init__(self, builder, rows, vectors, vector_bytes, dtype):

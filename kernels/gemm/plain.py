@@ -124,6 +124,35 @@ def combination(function, vector_bytes):
     return combine
 
 
+def largest(vectors, vector_bytes):
+    """See kernels.pool2d.windows."""
+    def largest(table, count, targets, channels, past, like):
+        some = _channels(channels, vectors, vector_bytes, like)
+        y, where = view(targets[0], some.stop, like.dtype), view(targets[1], some.stop, np.int32)
+        for k, (at, place) in enumerate(view(table, 2 * count, np.int64).reshape(count, 2)):
+            new = view(at, some.stop, like.dtype)[some]
+            wins = ~np.isnan(y[some]) & ~(new <= y[some]) | (k == 0)
+            y[some], where[some] = np.where(wins, new, y[some]), np.where(wins, place, where[some])
+    return largest
+
+
+def gathered(vectors, vector_bytes):
+    """See kernels.pool2d.windows."""
+    def gathered(table, count, at, target, channels, past, like):
+        some = _channels(channels, vectors, vector_bytes, like)
+        gx = view(target, some.stop, like.dtype)
+        gx[some] = 0
+        for gradient, where in view(table, 2 * count, np.int64).reshape(count, 2):
+            here = view(where, some.stop, np.int32)[some] == at
+            gx[some] += np.where(here, view(gradient, some.stop, like.dtype)[some], 0)
+    return gathered
+
+
+def _channels(channels, vectors, vector_bytes, like):
+    first, groups = channels
+    return slice(first, first + groups * vectors * max(1, vector_bytes // like.itemsize))
+
+
 def put(target, source, count, past, like):
     """See kernels.streaming."""
     view(target, count, like.dtype)[:] = view(source, count, like.dtype)

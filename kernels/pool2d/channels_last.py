@@ -8,9 +8,10 @@ zeroed first.
 import numpy as np
 from numba import prange
 
-from kernels import layout
+from kernels import layout, streaming
 from kernels.compiling import njit
-from kernels.streaming import distance, fetch, put
+from kernels.pool2d.windows import VECTOR, gathered, largest
+from kernels.streaming import distance, fetch, finish, put
 
 ANY_ORDER = True        # arrays are put in channels-last order here
 
@@ -20,7 +21,7 @@ def max_forward(x, window):
     x = layout.channels_last(x)
     shape = (*x.shape[:2], *window.output_size(*x.shape[2:]))
     y, argmax = layout.empty(shape, x.dtype), layout.empty(shape, np.int32)
-    _max_forward(layout.rows(x), x.shape[2:], window, layout.images(y), layout.images(argmax))
+    _max_forward(layout.rows(x), x.shape[2:], window, _past(y), layout.images(y), layout.images(argmax))
     return y, argmax
 
 
@@ -28,7 +29,9 @@ def max_backward(gy, argmax, window, height, width):
     """See the room."""
     gy, argmax = layout.same_order(gy, layout.channels_last(argmax))
     gx = layout.empty((*gy.shape[:2], height, width), gy.dtype)
-    _max_backward(layout.images(gy), layout.images(argmax), window, layout.images(gx))
+    rows = _seen_by(height, window.stride_h, window.top, window.dilation_h * (window.kernel_h - 1), gy.shape[2])
+    columns = _seen_by(width, window.stride_w, window.left, window.dilation_w * (window.kernel_w - 1), gy.shape[3])
+    _max_backward(layout.images(gy), layout.images(argmax), rows, columns, _past(gx), layout.images(gx))
     return gx
 
 
@@ -82,6 +85,11 @@ def global_avg_backward(gy, height, width):
     return gx
 
 
+def _past(y):
+    """1 where vectors may be stored past the caches."""
+    return int(streaming.fits(layout.rows(y), VECTOR))
+
+
 def _starts(window, out):
     """(first, one past the last) pixel of each window along both sides, padding included."""
     sides = ((out[0], window.stride_h, window.top, window.kernel_h), (out[1], window.stride_w, window.left, window.kernel_w))
@@ -118,63 +126,52 @@ def _clip(position, stride, pad, dilation, kernel, size):
     return start, stop
 
 
-@njit(inline="always")
-def _wins(value, best):
-    """Whether a value takes the place of the best so far: it is larger, or the first NaN."""
-    return (best == best) & (not value <= best)
-
-
 @njit(cache=True, parallel=True)
-def _max_forward(x, size, window, y, argmax):
-    """Three pixels of a window's row at a time, so that the best so far is read and written once for them. Where a row has
-    fewer, its last counts again: it takes no place from itself."""
-    (H, W), (N, OH, OW, C), step = size, y.shape, window.dilation_w
+def _max_forward(x, size, window, past, y, argmax):
+    """A window's pixels by their addresses, see kernels.pool2d.windows."""
+    (H, W), (N, OH, OW, C), pitch = size, y.shape, x.strides[0]
     for row in prange(N * OH):
         n, i = row // OH, row % OH
         h0, h1 = _clip(i, window.stride_h, window.top, window.dilation_h, window.kernel_h, H)
+        pixels = np.empty((window.kernel_h * window.kernel_w, 2), np.int64)
         for j in range(OW):
-            w0, w1 = _clip(j, window.stride_w, window.left, step, window.kernel_w, W)
-            best, where, last = y[n, i, j], argmax[n, i, j], w0 + (w1 - 1 - w0) // step * step
-            first = x[(n * H + h0) * W + w0]
-            for c in range(C):
-                best[c], where[c] = first[c], h0 * W + w0
+            w0, w1 = _clip(j, window.stride_w, window.left, window.dilation_w, window.kernel_w, W)
+            count, first = 0, np.int64(x.ctypes.data) + n * H * W * pitch
             for h in range(h0, h1, window.dilation_h):
-                for w in range(w0, w1, 3 * step):
-                    second, third = min(w + step, last), min(w + 2 * step, last)
-                    at, at_2, at_3 = np.int32(h * W + w), np.int32(h * W + second), np.int32(h * W + third)
-                    a, b, d = x[(n * H + h) * W + w], x[(n * H + h) * W + second], x[(n * H + h) * W + third]
-                    for c in range(C):
-                        value, place = best[c], where[c]
-                        wins = _wins(a[c], value)
-                        value, place = a[c] if wins else value, at if wins else place
-                        wins = _wins(b[c], value)
-                        value, place = b[c] if wins else value, at_2 if wins else place
-                        wins = _wins(d[c], value)
-                        best[c], where[c] = d[c] if wins else value, at_3 if wins else place
+                for w in range(w0, w1, window.dilation_w):
+                    pixels[count, 0], pixels[count, 1] = first + (h * W + w) * pitch, h * W + w
+                    count += 1
+            at = (row * OW + j) * C
+            largest(np.int64(pixels.ctypes.data), count, (np.int64(y.ctypes.data) + at * y.itemsize,
+                                                np.int64(argmax.ctypes.data) + at * argmax.itemsize), C, past, x)
+        finish()
+
+
+def _seen_by(size, stride, pad, reach, positions):
+    """(size, 2): first, one past the last window position whose span of `reach` + 1 pixels covers a pixel of one side"""
+    pixels = np.arange(size)
+    first, end = -((reach - pixels - pad) // stride), (pixels + pad) // stride + 1
+    return np.stack([first.clip(0), end.clip(max=positions)], 1)
 
 
 @njit(cache=True, parallel=True)
-def _max_backward(gy, argmax, window, gx):
-    (N, OH, OW, C), (H, W) = gy.shape, gx.shape[1:3]
+def _max_backward(gy, argmax, rows, columns, past, gx):
+    (N, OH, OW, C), (H, W), size = gy.shape, gx.shape[1:3], gx.itemsize
+    most = (rows[:, 1] - rows[:, 0]).max() * (columns[:, 1] - columns[:, 0]).max()
     for row in prange(N * H):
         n, h = row // H, row % H
-        i0, i1 = _seen_by(h, window.stride_h, window.top, window.dilation_h * (window.kernel_h - 1), OH)
+        windows = np.empty((most, 2), np.int64)
         for w in range(W):
-            j0, j1 = _seen_by(w, window.stride_w, window.left, window.dilation_w * (window.kernel_w - 1), OW)
-            out, at = gx[n, h, w], np.int32(h * W + w)
-            for c in range(C):
-                out[c] = 0
-            for i in range(i0, i1):
-                for j in range(j0, j1):
-                    where, g = argmax[n, i, j], gy[n, i, j]
-                    for c in range(C):
-                        out[c] += g[c] if where[c] == at else gy.dtype.type(0)
-
-
-@njit(cache=True)
-def _seen_by(pixel, stride, pad, reach, positions):
-    """(first, one past the last) window position whose span of `reach` + 1 pixels covers a pixel of one side."""
-    return max(0, -((reach - pixel - pad) // stride)), min(positions, (pixel + pad) // stride + 1)
+            count = 0
+            for i in range(rows[h, 0], rows[h, 1]):
+                first = (n * OH + i) * OW
+                for j in range(columns[w, 0], columns[w, 1]):
+                    windows[count, 0] = np.int64(gy.ctypes.data) + (first + j) * C * size
+                    windows[count, 1] = np.int64(argmax.ctypes.data) + (first + j) * C * argmax.itemsize
+                    count += 1
+            gathered(np.int64(windows.ctypes.data), count, h * W + w,
+                     np.int64(gx.ctypes.data) + (row * W + w) * C * size, C, past, gx)
+        finish()
 
 
 @njit(cache=True, parallel=True)
