@@ -4,6 +4,7 @@ Source: Nair and Hinton 2010; in convolutional networks Krizhevsky et al. 2012, 
 """
 
 from kernels.dispatch import Room, expect_rank, expect_shape
+from kernels.errors import ShapeError
 
 room = Room("activation", ["reference", "cpu"])
 
@@ -24,6 +25,16 @@ def relu_backward_sums(gy, y, reuse=False):
     expect_rank("relu: y", y, "(N, C, H, W)")
     expect_shape("relu: gy", gy, y.shape)
     return room.call("relu_backward_sums", gy, y, bool(reuse))
+
+
+def relu_backward_parts(gy, y, sizes):
+    """(parts, gbias (C,)): relu_backward_sums, its gx cut along the channels into a list of arrays of `sizes` channels."""
+    expect_rank("relu: y", y, "(N, C, H, W)")
+    expect_shape("relu: gy", gy, y.shape)
+    if sum(sizes) != y.shape[1]:
+        raise ShapeError(f"relu: sizes {tuple(sizes)} add up to {sum(sizes)}, y has {y.shape[1]} channels; pass the channels of "
+                         "the arrays that y is made of")
+    return room.call("relu_backward_parts", gy, y, tuple(sizes))
 
 
 def accumulate(a, b):

@@ -3,9 +3,9 @@
 import numpy as np
 from numba import prange
 
-from kernels import layout
+from kernels import layout, streaming
 from kernels.compiling import njit
-from kernels.streaming import PIECE, between, distance, fetch, near, put
+from kernels.streaming import PIECE, between, distance, fetch, finish, near, put
 
 ANY_ORDER = True
 CHUNK = 1 << 14         # values to a task
@@ -43,6 +43,16 @@ def relu_backward_sums(gy, y, reuse=False):
     parts = np.zeros((SHARES, y.shape[1] * times))
     _relu_backward_sums(g, a, out, parts)
     return gx, parts.sum(0).reshape(times, -1).sum(0).astype(gy.dtype)
+
+
+def relu_backward_parts(gy, y, sizes):
+    """See the room. Each part is dense: a convolution that reads it twice would else read its neighbours' lines too."""
+    gy, y = layout.channels_last(gy), layout.channels_last(y)
+    parts = [layout.empty((len(y), size, *y.shape[2:]), y.dtype) for size in sizes]
+    places = np.array([(part.ctypes.data, size) for part, size in zip(parts, sizes)], np.int64)
+    shares = np.zeros((SHARES, y.shape[1]))
+    _relu_backward_parts(layout.rows(gy), layout.rows(y), places, streaming.pays(y), shares)
+    return parts, shares.sum(0).astype(gy.dtype)
 
 
 def add(a, b):
@@ -130,6 +140,36 @@ def _relu_backward_sums(gy, y, gx, parts):
             for c in range(C):
                 total[c] += run[c]
                 run[c] = 0
+
+
+@njit(cache=True, parallel=True)
+def _relu_backward_parts(gy, y, places, far, shares):
+    """As _relu_backward_sums; the next places[i, 1] channels of a row go to row q of the array at the address places[i, 0]."""
+    Q, (P, C), zero = y.shape[0], shares.shape, gy.dtype.type(0)
+    size = gy.itemsize      # not above: Numba's array analysis fails on the longer tuple
+    ahead, ahead_gy = distance(y, C), distance(gy, C)
+    for share in prange(P):
+        row, run, total = near(C, gy), np.zeros(C, gy.dtype), shares[share]
+        last = Q * (share + 1) // P
+        for first in range(Q * share // P, last, RUN):
+            for q in range(first, min(last, first + RUN)):
+                g, a = gy[q], y[q]
+                for c0 in range(0, C, PIECE):
+                    few, at = min(PIECE, C - c0), c0 * size
+                    fetch(a.ctypes.data + at + ahead, few, gy)
+                    fetch(g.ctypes.data + at + ahead_gy, few, gy)
+                    for c in between(c0, c0 + few):
+                        row[c] = zero if a[c] <= 0 else g[c]
+                    for c in between(c0, c0 + few):
+                        run[c] += row[c]
+                from_ = np.int64(row.ctypes.data)
+                for to, few in places:
+                    put(to + q * few * size, from_, few, far, gy)
+                    from_ += few * size
+            for c in range(C):
+                total[c] += run[c]
+                run[c] = 0
+        finish()
 
 
 @njit(cache=True, parallel=True)

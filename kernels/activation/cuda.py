@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kernels.concat.cuda import backward as split_channels
 from kernels.device import sums
 from kernels.device.launching import first_item, load, store
 from kernels.device.shim import ITEMS, cuda, kernel, launch_items
@@ -25,6 +26,12 @@ def relu_backward_sums(gy, y, reuse=False):
     """See the room."""
     gx = relu_backward(gy, y, reuse)
     return gx, sums.middle(gx, *y.shape[:2], y.shape[2] * y.shape[3])
+
+
+def relu_backward_parts(gy, y, sizes):
+    """See the room."""
+    gx, gbias = relu_backward_sums(gy, y)
+    return split_channels(gx, sizes, 1), gbias
 
 
 def add(a, b):

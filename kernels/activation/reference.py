@@ -19,6 +19,12 @@ def relu_backward_sums(gy, y, reuse=False):
     return gx, gx.sum((0, 2, 3))
 
 
+def relu_backward_parts(gy, y, sizes):
+    """As relu_backward_sums, gx cut behind the channels of each part"""
+    gx, sums = relu_backward_sums(gy, y)
+    return np.split(gx, np.cumsum(sizes)[:-1], 1), sums
+
+
 def accumulate(a, b):
     """a += b"""
     a += b

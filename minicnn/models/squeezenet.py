@@ -29,9 +29,7 @@ class Fire(nn.Module):
         self.in_channels, self.out_channels = in_channels, e1 + e3
 
     def forward(self, x):
-        x = nn.conv_relu(self.squeeze, x)
-        buffer = ops.ChannelBuffer(self.out_channels)
-        return ops.concat([nn.conv_relu(self.expand1x1, x, buffer), nn.conv_relu(self.expand3x3, x, buffer)])
+        return nn.expand_relu([self.expand1x1, self.expand3x3], nn.conv_relu(self.squeeze, x))
 
 
 class BypassFire(nn.Module):

@@ -42,6 +42,13 @@ def conv_relu(conv, x, buffer=None):
     return ops.conv2d_relu(x, *conv.weights(), *conv.geometry, buffer)
 
 
+def expand_relu(convs, x):
+    """relu(concat([conv(x) for conv in convs])), each a Conv2d with a bias, whose images are of one size."""
+    if observed() or any(conv.bias is None for conv in convs):
+        return ops.concat([ops.relu(conv(x)) for conv in convs])
+    return ops.expand_relu(x, *[(*conv.weights(), *conv.geometry) for conv in convs])
+
+
 def conv_relu_pool(conv, pool, x):
     """pool(relu(conv(x))), conv a Conv2d, pool a MaxPool2d.
 

@@ -4,7 +4,7 @@ from minicnn.ops.activation import relu
 from minicnn.ops.arithmetic import add, divide, exp, log, matmul, multiply, negate, power, subtract
 from minicnn.ops.batch_norm import batch_norm, batch_norm_relu
 from minicnn.ops.concat import ChannelBuffer, append, concat
-from minicnn.ops.conv import conv2d, conv2d_relu
+from minicnn.ops.conv import conv2d, conv2d_relu, expand_relu
 from minicnn.ops.dropout import drop_path, dropout
 from minicnn.ops.linear import linear
 from minicnn.ops.loss import cross_entropy, log_softmax, softmax
@@ -15,6 +15,7 @@ from minicnn.ops.shape import flatten, index, mean, pad, reshape, sum, transpose
 from minicnn.ops.transfer import to
 
 __all__ = ["ChannelBuffer", "adaptive_avg_pool2d", "add", "append", "avg_pool2d", "batch_norm", "batch_norm_relu", "concat",
-           "conv2d", "conv2d_relu", "cross_entropy", "divide", "drop_path", "dropout", "exp", "flatten", "global_avg_pool2d",
-           "index", "linear", "local_response_norm", "log", "log_softmax", "matmul", "max_pool2d", "mean", "multiply", "negate",
-           "pad", "power", "recompute", "relu", "reshape", "softmax", "subtract", "sum", "to", "transpose"]
+           "conv2d", "conv2d_relu", "cross_entropy", "divide", "drop_path", "dropout", "exp", "expand_relu", "flatten",
+           "global_avg_pool2d", "index", "linear", "local_response_norm", "log", "log_softmax", "matmul", "max_pool2d", "mean",
+           "multiply", "negate", "pad", "power", "recompute", "relu", "reshape", "softmax", "subtract", "sum", "to",
+           "transpose"]

@@ -3,9 +3,11 @@
 import math
 
 import kernels.conv2d as kernel
-from kernels.activation import relu_backward, relu_backward_sums
+from kernels import concat, layout
+from kernels.activation import relu_backward, relu_backward_parts, relu_backward_sums
 from kernels.geometry import Window2d
 from minicnn.autograd import Op, apply
+from minicnn.errors import ShapeError
 
 
 class Conv2d(Op):
@@ -58,6 +60,53 @@ class Conv2dReLU(Conv2d):
         return *self.convolve_back(gy, (*self.needs[:2], False))[:2], gbias
 
 
+class ExpandReLU(Op):
+    """y = max(concat(conv2d(x, weight_1, bias_1), conv2d(x, weight_2, bias_2), …), 0) along the channels, stored once.
+
+    x (N, C, H, W), weight_i (K_i, C/groups, R, S), bias_i (K_i,) -> y (N, ΣK_i, OH, OW). gy passes where y > 0, in one pass over
+    all channels, and is then each convolution's as in Conv2d.
+    Source: the expand layer of Iandola et al. 2016, section 3.1.
+    """
+
+    makes_gradients = "new"
+    adds_gradients = True
+
+    def __init__(self, windows, groups):
+        self.windows, self.groups = windows, groups
+
+    def check(self, x, *parameters):
+        sizes = {window.output_size(*x.shape[2:]) for window in self.windows} if x.ndim == 4 else set()
+        if len(sizes) > 1:
+            raise ShapeError(f"expand_relu: the convolutions give images of {' and '.join(map(str, sorted(sizes)))} pixels; "
+                             "all must give the same, choose paddings and strides for that")
+
+    def forward(self, x, *parameters):
+        self.x, self.weights, biases = kernel.ordered(x), parameters[::2], parameters[1::2]
+        self.counts = [len(weight) for weight in self.weights]
+        calls = [(self.x, *each) for each in zip(self.weights, biases, self.windows, self.groups)]
+        if x.device == "cpu":
+            shape = len(x), sum(self.counts), *self.windows[0].output_size(*x.shape[2:])
+            self.y = layout.empty(shape, x.dtype)
+            for call, out in zip(calls, concat.backward(self.y, self.counts)):
+                kernel.forward(*call, True, out)
+        else:
+            self.y = concat.forward([kernel.forward(*call, True) for call in calls])
+        return self.y
+
+    def backward(self, gy):
+        parts, gbias = relu_backward_parts(gy, self.y, self.counts)
+        gx, gradients = self.onto, []
+        for part, weight, window, groups, needed in zip(parts, self.weights, self.windows, self.groups, self.needs[1::2]):
+            gx, gweight, _ = kernel.backward(part, self.x, weight, window, groups, (self.needs[0], needed, False), gx)
+            gradients += [gweight, None]
+        gradients[1::2] = concat.backward(gbias, self.counts, 0)
+        return gx, *gradients
+
+    def macs(self, output_shape, x_shape, *shapes):
+        N, _, OH, OW = output_shape
+        return N * OH * OW * sum(math.prod(shape) for shape in shapes[::2])
+
+
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, buffer=None):
     """x (N, C, H, W) convolved with weight (K, C/groups, R, S) -> (N, K, OH, OW), as torch.nn.functional.conv2d.
 
@@ -70,6 +119,23 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, buff
 def conv2d_relu(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, buffer=None):
     """relu(conv2d(x, …)) in one pass over the output."""
     return _apply(Conv2dReLU, x, weight, bias, stride, padding, dilation, groups, buffer)
+
+
+def expand_relu(x, *convolutions):
+    """relu(concat([conv2d(x, *each) for each in convolutions])) in one pass over the output.
+
+    x (N, C, H, W); each: weight, bias and then, if wanted, stride, padding, dilation, groups as in conv2d -> (N, ΣK, OH, OW).
+    Raises ShapeError, DTypeError; ShapeError too where the convolutions do not give images of one size.
+    """
+    if not convolutions:
+        raise ShapeError("expand_relu: no convolutions given; pass at least one (weight, bias)")
+    parameters, windows, groups = [], [], []
+    for weight, bias, *geometry in convolutions:
+        stride, padding, dilation, count = (*geometry, *(1, 0, 1, 1)[len(geometry):])
+        parameters += [weight, bias]
+        windows.append(Window2d.of(weight.shape[2:], stride, padding, dilation))
+        groups.append(count)
+    return apply(ExpandReLU(windows, groups), x, *parameters)
 
 
 def _apply(kind, x, weight, bias, stride, padding, dilation, groups, buffer):
