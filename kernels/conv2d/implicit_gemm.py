@@ -331,10 +331,17 @@ def _coming_block(gy, x, first, gy_dense, x_dense):
 
 
 @njit(cache=True)
+def _ahead(coming, offset):
+    """The address of a byte of a coming block."""
+    gy_at, gy_bytes, x_at, _ = coming
+    return gy_at + offset if offset < gy_bytes else x_at + offset - gy_bytes
+
+
+@njit(cache=True)
 def _correlate_block(x, segments, step, coming, span, runs, block, table, sums):
     """sums[t, k] += Σ_q X[q, t] · GY[q, k] for the rows t of `span` and one block of pixels, a few rows at a time.
 
-    coming: see _coming_block; each tile asks for a share of it.
+    coming: see _coming_block; each tile asks for a share of it, two lines at each pixel: where rows are few, one would not do.
     """
     size, width = x.itemsize, VECTOR // x.itemsize
     shift, row0, row1 = span
@@ -342,8 +349,8 @@ def _correlate_block(x, segments, step, coming, span, runs, block, table, sums):
     each, writes, whole = np.arange(TAPS), np.empty(PACKED, np.int64), np.array([[0, count, 0]])
     pixels = whole.ctypes.data, 1
     tiles, tile = max(1, (row1 - row0) * table.shape[0] // TAPS), 0
-    gy_at, gy_bytes, x_at, x_bytes = coming
-    share = (gy_bytes + x_bytes) // tiles
+    half = (coming[1] + coming[3]) // 2
+    share = half // tiles
     pace = (share + count - 1) // count
     for run in range(runs.shape[0]):
         first = runs[run, 2]
@@ -357,10 +364,9 @@ def _correlate_block(x, segments, step, coming, span, runs, block, table, sums):
                 b = filters.ctypes.data + first_filter * BLOCK * size
                 to = sums.ctypes.data + first_filter * size
                 for some in range(0, left, TAPS):
-                    ahead = tile * share
-                    ahead += gy_at if ahead < gy_bytes else x_at - gy_bytes
+                    ahead, later = _ahead(coming, tile * share), _ahead(coming, half + tile * share)
                     tile += 1
-                    a = taps.ctypes.data + some * size, each.ctypes.data, PACKED, ahead, pace
+                    a = taps.ctypes.data + some * size, each.ctypes.data, PACKED, ahead, pace, later, pace
                     c = (to, writes[some:].ctypes.data, 0, to, 0, 0)
                     if table[p, 1] == 1:
                         _taps_one(a, pixels, (b, wide), c, x)
