@@ -266,8 +266,9 @@ def _sums(gy, x, shape, window, groups):
 
 @njit(cache=True)
 def _segments(classes, k, first, count, segments):
-    """The pixels first, first + 1, … of class k as pieces of a row (of a column, where the class is one column wide) ->
-    (how many pieces, steps of x and of gy along a piece); segments (·, 3): where x is read, where gy, length."""
+    """The pixels first, first + 1, … of class k as pieces of a row (of a column, where the class is one column wide), or of
+    several that follow each other at the same steps -> (how many pieces, steps of x and of gy along a piece); segments (·, 3):
+    where x is read, where gy, length."""
     row0, rows, column0, columns = classes.table[k, 0], classes.table[k, 1], classes.table[k, 2], classes.table[k, 3]
     starts = classes.rows if columns == 1 else classes.columns
     place0, length = (row0, rows) if columns == 1 else (column0, columns)
@@ -278,11 +279,16 @@ def _segments(classes, k, first, count, segments):
     while q < count:
         at = first + q
         n, i, j = at // (rows * columns), at // columns % rows, at % columns
-        segments[found, 0] = n * classes.source + classes.rows[row0 + i, 0] + classes.columns[column0 + j, 0]
-        segments[found, 1] = n * classes.target + classes.rows[row0 + i, 1] + classes.columns[column0 + j, 1]
-        segments[found, 2] = min(length - (i if columns == 1 else j), count - q)
-        q += segments[found, 2]
-        found += 1
+        x_at = n * classes.source + classes.rows[row0 + i, 0] + classes.columns[column0 + j, 0]
+        gy_at = n * classes.target + classes.rows[row0 + i, 1] + classes.columns[column0 + j, 1]
+        some = min(length - (i if columns == 1 else j), count - q)
+        if found and (x_at - segments[found - 1, 0] == segments[found - 1, 2] * x_step
+                      and gy_at - segments[found - 1, 1] == segments[found - 1, 2] * gy_step):
+            segments[found - 1, 2] += some
+        else:
+            segments[found, 0], segments[found, 1], segments[found, 2] = x_at, gy_at, some
+            found += 1
+        q += some
     return found, x_step, gy_step
 
 
@@ -338,14 +344,34 @@ def _ahead(coming, offset):
 
 
 @njit(cache=True)
+def _dense(gy, segments, to, columns):
+    """The address of a block's pixels where they are one piece of whole vectors, else 0."""
+    whole = segments.shape[0] == 1 and columns % (VECTOR // gy.itemsize) == 0
+    return np.int64(gy.ctypes.data) + (segments[0, 1] + to) * gy.itemsize if whole else np.int64(0)
+
+
+@njit(cache=True)
+def _taps(vectors, a, runs, b, c, like):
+    """One tile of a weight gradient, of the panel's width."""
+    if vectors == 1:
+        _taps_one(a, runs, b, c, like)
+    elif vectors == 2:
+        _taps_two(a, runs, b, c, like)
+    else:
+        _taps_three(a, runs, b, c, like)
+
+
+@njit(cache=True)
 def _correlate_block(x, segments, step, coming, span, runs, block, table, sums):
     """sums[t, k] += Σ_q X[q, t] · GY[q, k] for the rows t of `span` and one block of pixels, a few rows at a time.
 
     coming: see _coming_block; each tile asks for a share of it, two lines at each pixel: where rows are few, one would not do.
+    block = (pixels, room for packed filters, for packed taps, source, its step): where there is a source, see _dense, the first
+    tiles read the filters there, and pack them on their way.
     """
     size, width = x.itemsize, VECTOR // x.itemsize
     shift, row0, row1 = span
-    count, filters, taps = block
+    count, filters, taps, source, step_there = block
     each, writes, whole = np.arange(TAPS), np.empty(PACKED, np.int64), np.array([[0, count, 0]])
     pixels = whole.ctypes.data, 1
     tiles, tile = max(1, (row1 - row0) * table.shape[0] // TAPS), 0
@@ -368,12 +394,11 @@ def _correlate_block(x, segments, step, coming, span, runs, block, table, sums):
                     tile += 1
                     a = taps.ctypes.data + some * size, each.ctypes.data, PACKED, ahead, pace, later, pace
                     c = (to, writes[some:].ctypes.data, 0, to, 0, 0)
-                    if table[p, 1] == 1:
-                        _taps_one(a, pixels, (b, wide), c, x)
-                    elif table[p, 1] == 2:
-                        _taps_two(a, pixels, (b, wide), c, x)
+                    if source and some == 0:
+                        _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
                     else:
-                        _taps_three(a, pixels, (b, wide), c, x)
+                        _taps(table[p, 1], a, pixels, (b, wide), c, x)
+            source = np.int64(0)
 
 
 @njit(cache=True)
@@ -409,10 +434,12 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
                 if block % splits == split and runs.shape[0]:
                     count = min(most, pixels - q0)
                     found, step, gy_step = _segments(classes, k, q0, count, segments)
-                    _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, filters)
+                    source = _dense(gy, segments[:found], g * columns, columns)
+                    if not source:
+                        _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, filters)
                     _segments(classes, k, min(pixels - 1, q0 + splits * most), 1, next_)
                     coming = _coming_block(gy, x, next_[0], gy_step == columns, step == depth and ranges == 1)
-                    _correlate_block(x, segments[:found], step, coming, span, runs, (count, filters, taps), table,
+                    _correlate_block(x, segments[:found], step, coming, span, runs, (count, filters, taps, source, gy_step), table,
                                      sums[split, g])
                 block += 1
 

@@ -78,7 +78,8 @@ def rows_tile(rows, vectors, vector_bytes):
 
     a = (address, table, a_step): A_i starts table[i] values behind the address; or (…, ahead, pace, …): at each row r of B the
     lines at the addresses ahead + r · pace are asked for, which a later tile will read. runs = (table, count): of each run the
-    shift, the length and the first row of B, in values. b = (address, b_step). c = (address, table, start, onto, relu, past):
+    shift, the length and the first row of B, in values. b = (address, b_step), or (…, kept): the rows of B that are read, one
+    after the other, are stored at the address `kept` side by side. c = (address, table, start, onto, relu, past):
     C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i]
     behind the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past
     the caches (kernels.streaming; the rows must then start on lines). c may end with (…, lines, last): at row r of B the line
@@ -277,7 +278,7 @@ class Emitter:
     def over_rows(self, a, runs, b, c):
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
-        (a, a_table, a_step, *ahead), (runs, count), (b, b_step), (c, c_table, start, onto, relu, past, *claims) = a, runs, b, c
+        (a, a_table, a_step, *ahead), (runs, count), (b, b_step, *kept), (c, c_table, start, onto, relu, past, *claims) = a, runs, b, c
         table = lambda address: builder.inttoptr(address, i64.as_pointer())
         entry = lambda pointer, k: builder.load(builder.gep(pointer, [k]))
         placed = lambda base, offsets: [builder.gep(self.pointer(base), [entry(table(offsets), self.constant(i))])
@@ -297,7 +298,9 @@ class Emitter:
                     lines, last = claims
                     line = builder.select(builder.icmp_signed("<", row, last), row, last)
                     ask_for(builder, entry(table(lines), line), FIRST_CACHE, WRITE)
-                self.step(sums, [builder.gep(row, [at]) for row in a_rows], b_row)
+                copies = [builder.gep(self.pointer(place), [builder.mul(row, self.constant(self.vectors * self.width))])
+                          for place in kept]
+                self.step(sums, [builder.gep(row, [at]) for row in a_rows], b_row, *copies)
         vectors = lambda base: [[builder.gep(row, [self.constant(v * self.width)]) for v in range(self.vectors)]
                                 for row in placed(base, c_table)]
         with builder.if_then(builder.icmp_signed("!=", onto, self.constant(0))):
@@ -443,10 +446,12 @@ class Emitter:
                         builder.store(zero, total)
         return sums
 
-    def step(self, sums, a_values, b_row):
-        """sums[i][v] += a[i] · b[v], a[i] in every lane"""
+    def step(self, sums, a_values, b_row, copy=None):
+        """sums[i][v] += a[i] · b[v], a[i] in every lane; the row of B is stored at the pointer `copy` if there is one."""
         builder = self.builder
         b = [self.load(builder.gep(b_row, [self.constant(v * self.width)])) for v in range(self.vectors)]
+        for v, vector in enumerate(b if copy is not None else ()):
+            self.store(vector, builder.gep(copy, [self.constant(v * self.width)]))
         for row, a in zip(sums, a_values):
             splat = self.broadcast(builder.load(a, align=self.align))
             for total, b_vector in zip(row, b):

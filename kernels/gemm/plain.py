@@ -29,12 +29,14 @@ def rows_tile(rows, vectors, vector_bytes):
     def tile(a, runs, b, c, like):
         dtype, size = like.dtype, like.itemsize
         width = vectors * vector_bytes // size
-        (a, a_table, a_step, *_), (runs, count), (b, b_step), (c, c_table, start, onto, relu, *_) = a, runs, b, c
+        (a, a_table, a_step, *_), (runs, count), (b, b_step, *kept), (c, c_table, start, onto, relu, *_) = a, runs, b, c
         sums = np.zeros((rows, width), dtype) + (view(start, width, dtype) if start else 0)
         places, targets = view(a_table, rows, np.int64), view(c_table, rows, np.int64)
         for shift, length, first in view(runs, 3 * count, np.int64).reshape(count, 3):
             A = np.array([_strided(a + (at + shift) * size, length, a_step, dtype) for at in places])
             B = np.array([view(b + (first + q) * b_step * size, width, dtype) for q in range(length)])
+            for place in kept:
+                view(place + first * width * size, length * width, dtype)[:] = B.ravel()
             with np.errstate(all="ignore"):
                 sums += A @ B.reshape(length, width)            # (rows, length) @ (length, width) -> (rows, width)
         if onto:
