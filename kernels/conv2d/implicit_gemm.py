@@ -109,15 +109,16 @@ def _height(vectors):
 def _place(classes, k, first, count, places):
     """places (2, ·): where pixels first, first + 1, … of class k read and write; behind the last the last one again."""
     row0, rows, column0, columns = classes.table[k, 0], classes.table[k, 1], classes.table[k, 2], classes.table[k, 3]
-    n, i, j = first // (rows * columns), first // columns % rows, first % columns
-    for q in range(count):
-        places[0, q] = n * classes.source + classes.rows[row0 + i, 0] + classes.columns[column0 + j, 0]
-        places[1, q] = n * classes.target + classes.rows[row0 + i, 1] + classes.columns[column0 + j, 1]
-        j += 1
-        if j == columns:
-            i, j = i + 1, 0
-            if i == rows:
-                n, i = n + 1, 0
+    q = 0
+    while q < count:
+        n, i, j = (first + q) // (rows * columns), (first + q) // columns % rows, (first + q) % columns
+        source = n * classes.source + classes.rows[row0 + i, 0]
+        target = n * classes.target + classes.rows[row0 + i, 1]
+        some, starts = min(columns - j, count - q), classes.columns[column0 + j:]
+        reads, writes = places[0, q:], places[1, q:]
+        for k in range(some):
+            reads[k], writes[k] = source + starts[k, 0], target + starts[k, 1]
+        q += some
     for q in range(count, places.shape[1]):
         places[0, q], places[1, q] = places[0, count - 1], places[1, count - 1]
 
