@@ -140,7 +140,7 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
     pace = (share + depth - 1) // depth
     part = depth * vectors * VECTOR * height // max(height, count) if next_ else 0       # of the next panel to a tile
     b_pace = (part + depth - 1) // depth
-    lines = np.zeros(vectors * height, np.int64)
+    lines = np.full(vectors * height, np.int64(spare.ctypes.data))      # an address of our own where nothing is claimed
     claims = lines.ctypes.data, 0 if past else vectors * height - 1
     for q in range(0, count, height):
         ahead += share
