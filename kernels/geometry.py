@@ -6,6 +6,8 @@ the rule for ceil_mode is PyTorch's.
 
 from typing import NamedTuple
 
+import numpy as np
+
 from kernels.errors import ShapeError
 
 
@@ -41,6 +43,11 @@ class Window2d(NamedTuple):
     def extent(self):
         """(height, width) in input pixels that the window spans, holes included."""
         return self.dilation_h * (self.kernel_h - 1) + 1, self.dilation_w * (self.kernel_w - 1) + 1
+
+    @property
+    def tap_dtype(self):
+        """The smaller one of uint8 and int32 that holds the number r·S + s of each tap."""
+        return np.dtype(np.uint8 if self.kernel_h * self.kernel_w <= 256 else np.int32)
 
     @property
     def pointwise(self):

@@ -67,12 +67,11 @@ def lrn_own_channel(ctx, gy):
 
 def pool_overwrites(ctx, gy):
     """Where windows overlap the last one wins in place of the sum."""
-    gx = np.zeros_like(ctx.x[0])
+    gx, window = np.zeros_like(ctx.x[0]), ctx.op.window
     n, c = np.ogrid[:gx.shape[0], :gx.shape[1]]
-    flat = gx.reshape(*gx.shape[:2], -1)
-    for k in range(gy.shape[2] * gy.shape[3]):
-        i, j = divmod(k, gy.shape[3])
-        flat[n, c, ctx.op.argmax[:, :, i, j][..., None][..., 0]] = gy[:, :, i, j]
+    for i, j in np.ndindex(gy.shape[2:]):
+        r, s = divmod(ctx.op.places[:, :, i, j].astype(int), window.kernel_w)
+        gx[n, c, i * window.stride_h - window.top + r, j * window.stride_w - window.left + s] = gy[:, :, i, j]
     return (gx,)
 
 

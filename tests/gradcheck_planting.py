@@ -18,7 +18,7 @@ from minicnn.ops.activation import ReLU
 from minicnn.ops.arithmetic import Add, Divide, Exp, Log, MatMul, Multiply, Negate, Power, Subtract, exp
 from minicnn.ops.batch_norm import BatchNorm, BatchNormReLU
 from minicnn.ops.concat import Append, ChannelBuffer, Concat
-from minicnn.ops.conv import Conv2d, Conv2dReLU
+from minicnn.ops.conv import Conv2d, Conv2dReLU, ExpandReLU
 from minicnn.ops.dropout import Dropout, DropPath
 from minicnn.ops.linear import Linear
 from minicnn.ops.loss import CrossEntropy, LogSoftmax
@@ -44,6 +44,8 @@ OPS = {
     "batch_norm": (BatchNorm, ((4, 3, 2, 5), (3,), (3,))),
     "batch_norm in evaluation": (lambda: BatchNorm(*STATISTICS), ((4, 3, 2, 5), (3,), (3,))),
     "conv2d and relu": (lambda: Conv2dReLU(Window2d.of((3, 2), 1, ((1, 1), (1, 0))), 1), ((2, 3, 5, 4), (4, 3, 3, 2), (4,))),
+    "expand and relu": (lambda: ExpandReLU([Window2d.of(1), Window2d.of(3, 1, 1)], [1, 1]),
+                        ((2, 3, 5, 4), (4, 3, 1, 1), (4,), (2, 3, 3, 3), (2,))),
     "batch_norm and relu": (BatchNormReLU, ((4, 3, 2, 5), (3,), (3,))),
     "batch_norm, sum and relu": (BatchNormReLU, ((4, 3, 2, 5), (3,), (3,), (4, 3, 2, 5))),
     "lrn": (lambda: LocalResponseNorm(4, 1.0, 0.6, 1.0), ((2, 6, 3, 4),)),

@@ -198,6 +198,10 @@ CASES = [
          lambda x, w: conv2d_oracle(x, w, pad=((1, 2), (1, 1))), "conv2d"),
     Case("conv2d_relu", "Conv2dReLU", lambda x, w, b: ops.conv2d_relu(x, w, b, 2, 1), ((2, 3, 6, 5), (4, 3, 3, 2), (4,)),
          lambda x, w, b: np.maximum(conv2d_oracle(x, w, b, (2, 2), ((1, 1), (1, 1))), 0), "conv2d"),
+    Case("expand_relu", "ExpandReLU", lambda x, w, b, v, c: ops.expand_relu(x, (w, b), (v, c, 1, 1)),
+         ((2, 3, 6, 5), (4, 3, 1, 1), (4,), (2, 3, 3, 3), (2,)),
+         lambda x, w, b, v, c: np.maximum(np.concatenate(
+             [conv2d_oracle(x, w, b), conv2d_oracle(x, v, c, pad=((1, 1), (1, 1)))], 1), 0), "conv2d"),
     Case("max_pool2d", "MaxPool2d", lambda x: ops.max_pool2d(x, (3, 2), 2, (1, 0), 1, True), ((2, 3, 6, 7),),
          lambda x: pool_oracle(x, (3, 2), (2, 2), (1, 0), (4, 4), lambda v, _: max(v)), "pool2d",
          pool_examples("max"), distinct),

@@ -128,9 +128,9 @@ def combination(function, vector_bytes):
 
 def largest(vectors, vector_bytes):
     """See kernels.pool2d.windows."""
-    def largest(table, count, targets, channels, past, like):
+    def largest(table, count, targets, channels, past, like, places):
         some = _channels(channels, vectors, vector_bytes, like)
-        y, where = view(targets[0], some.stop, like.dtype), view(targets[1], some.stop, np.int32)
+        y, where = view(targets[0], some.stop, like.dtype), view(targets[1], some.stop, places.dtype)
         for k, (at, place) in enumerate(view(table, 2 * count, np.int64).reshape(count, 2)):
             new = view(at, some.stop, like.dtype)[some]
             wins = ~np.isnan(y[some]) & ~(new <= y[some]) | (k == 0)
@@ -140,12 +140,12 @@ def largest(vectors, vector_bytes):
 
 def gathered(vectors, vector_bytes):
     """See kernels.pool2d.windows."""
-    def gathered(table, count, at, target, channels, past, like):
+    def gathered(table, count, target, channels, past, like, places):
         some = _channels(channels, vectors, vector_bytes, like)
         gx = view(target, some.stop, like.dtype)
         gx[some] = 0
-        for gradient, where in view(table, 2 * count, np.int64).reshape(count, 2):
-            here = view(where, some.stop, np.int32)[some] == at
+        for gradient, where, place in view(table, 3 * count, np.int64).reshape(count, 3):
+            here = view(where, some.stop, places.dtype)[some] == place
             gx[some] += np.where(here, view(gradient, some.stop, like.dtype)[some], 0)
     return gathered
 

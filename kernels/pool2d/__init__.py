@@ -21,7 +21,8 @@ room = Room("pool2d", ["reference", "cpu", "channels_last"], _best)
 
 
 def max_forward(x, window):
-    """(y, argmax): the maximum of each window and where it is, as a flat index h·W + w of int32.
+    """(y, places): the maximum of each window and where it is: on the CPU the window's tap r·S + s, as uint8 or, where a window
+    has more than 256 taps, int32; on a GPU the flat index h·W + w, as int32.
 
     Ties go to the first maximum in row-major order; a NaN in a window is its maximum. Raises ShapeError if a window
     would see padding alone.
@@ -31,21 +32,22 @@ def max_forward(x, window):
     return room.call("max_forward", x, window)
 
 
-def max_backward(gy, argmax, window, height, width):
+def max_backward(gy, places, window, height, width):
     """gx (N, C, height, width): each gy goes to the pixel its maximum came from, overlapping windows add up."""
     expect_rank("max_pool2d: gy", gy, "(N, C, OH, OW)")
-    expect_shape("max_pool2d: argmax", argmax, gy.shape)
+    expect_shape("max_pool2d: places", places, gy.shape)
     expect_shape("max_pool2d: gy", gy, (*gy.shape[:2], *window.output_size(height, width)))
-    if argmax.dtype != np.int32 or (argmax.device == "cpu" and argmax.size and _outside(argmax, height * width)):
-        raise ShapeError(f"max_pool2d: argmax ({argmax.dtype}) is not made of int32 indices below {height * width}; "
-                         "pass what max_forward returned for this input size")
-    return room.call("max_backward", gy, argmax, window, height, width)
+    on_cpu, taps = places.device == "cpu", window.kernel_h * window.kernel_w
+    if places.dtype != (window.tap_dtype if on_cpu else np.int32) or (on_cpu and places.size and _outside(places, taps)):
+        raise ShapeError(f"max_pool2d: places ({places.dtype}) are not taps of {window.tap_dtype} below {taps}; "
+                         "pass what max_forward returned for this window and input size")
+    return room.call("max_backward", gy, places, window, height, width)
 
 
-def _outside(argmax, count):
-    """Whether an index is none of `count` pixels."""
+def _outside(places, count):
+    """Whether a place is none of `count` taps."""
     from kernels.pool2d.cpu import outside
-    return bool(threads.call(outside, argmax.ravel(order="K"), count, alone=argmax.size < FEW))
+    return bool(threads.call(outside, places.ravel(order="K"), count, alone=places.size < FEW))
 
 
 def avg_forward(x, window, count_include_pad=True):

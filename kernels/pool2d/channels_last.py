@@ -20,18 +20,18 @@ def max_forward(x, window):
     """See the room."""
     x = layout.channels_last(x)
     shape = (*x.shape[:2], *window.output_size(*x.shape[2:]))
-    y, argmax = layout.empty(shape, x.dtype), layout.empty(shape, np.int32)
-    _max_forward(layout.rows(x), x.shape[2:], window, _past(y), layout.images(y), layout.images(argmax))
-    return y, argmax
+    y, places = layout.empty(shape, x.dtype), layout.empty(shape, window.tap_dtype)
+    _max_forward(layout.rows(x), x.shape[2:], window, _past(y), layout.images(y), layout.images(places))
+    return y, places
 
 
-def max_backward(gy, argmax, window, height, width):
+def max_backward(gy, places, window, height, width):
     """See the room."""
-    gy, argmax = layout.same_order(gy, layout.channels_last(argmax))
+    gy, places = layout.same_order(gy, layout.channels_last(places))
     gx = layout.empty((*gy.shape[:2], height, width), gy.dtype)
-    rows = _seen_by(height, window.stride_h, window.top, window.dilation_h * (window.kernel_h - 1), gy.shape[2])
-    columns = _seen_by(width, window.stride_w, window.left, window.dilation_w * (window.kernel_w - 1), gy.shape[3])
-    _max_backward(layout.images(gy), layout.images(argmax), rows, columns, _past(gx), layout.images(gx))
+    rows = _seeing(height, window.stride_h, window.top, window.dilation_h, window.kernel_h, gy.shape[2])
+    columns = _seeing(width, window.stride_w, window.left, window.dilation_w, window.kernel_w, gy.shape[3])
+    _max_backward(layout.images(gy), layout.images(places), rows, columns, window.kernel_w, _past(gx), layout.images(gx))
     return gx
 
 
@@ -127,50 +127,60 @@ def _clip(position, stride, pad, dilation, kernel, size):
 
 
 @njit(cache=True, parallel=True)
-def _max_forward(x, size, window, past, y, argmax):
-    """A window's pixels by their addresses, see kernels.pool2d.windows."""
+def _max_forward(x, size, window, past, y, places):
+    """A window's pixels by their addresses and taps, see kernels.pool2d.windows."""
     (H, W), (N, OH, OW, C), pitch = size, y.shape, x.strides[0]
+    down, across = window.dilation_h, window.dilation_w
     for row in prange(N * OH):
         n, i = row // OH, row % OH
-        h0, h1 = _clip(i, window.stride_h, window.top, window.dilation_h, window.kernel_h, H)
+        h0, h1 = _clip(i, window.stride_h, window.top, down, window.kernel_h, H)
+        r0 = (h0 + window.top - i * window.stride_h) // down
         pixels = np.empty((window.kernel_h * window.kernel_w, 2), np.int64)
         for j in range(OW):
-            w0, w1 = _clip(j, window.stride_w, window.left, window.dilation_w, window.kernel_w, W)
-            count, first = 0, np.int64(x.ctypes.data) + n * H * W * pitch
-            for h in range(h0, h1, window.dilation_h):
-                for w in range(w0, w1, window.dilation_w):
-                    pixels[count, 0], pixels[count, 1] = first + (h * W + w) * pitch, h * W + w
+            w0, w1 = _clip(j, window.stride_w, window.left, across, window.kernel_w, W)
+            s0 = (w0 + window.left - j * window.stride_w) // across
+            count, first = 0, np.int64(x.ctypes.data) + (n * H * W + w0) * pitch
+            for r in range((h1 - h0 + down - 1) // down):
+                for s in range((w1 - w0 + across - 1) // across):
+                    pixels[count, 0] = first + ((h0 + r * down) * W + s * across) * pitch
+                    pixels[count, 1] = (r0 + r) * window.kernel_w + s0 + s
                     count += 1
-            at = (row * OW + j) * C
-            largest(np.int64(pixels.ctypes.data), count, (np.int64(y.ctypes.data) + at * y.itemsize,
-                                                np.int64(argmax.ctypes.data) + at * argmax.itemsize), C, past, x)
+            at, place = np.int64(y.ctypes.data), np.int64(places.ctypes.data)
+            shift = (row * OW + j) * C
+            largest(np.int64(pixels.ctypes.data), count, (at + shift * y.itemsize, place + shift * places.itemsize), C, past, x,
+                    places)
         finish()
 
 
-def _seen_by(size, stride, pad, reach, positions):
-    """(size, 2): first, one past the last window position whose span of `reach` + 1 pixels covers a pixel of one side"""
-    pixels = np.arange(size)
-    first, end = -((reach - pixels - pad) // stride), (pixels + pad) // stride + 1
-    return np.stack([first.clip(0), end.clip(max=positions)], 1)
+def _seeing(size, stride, pad, dilation, kernel, positions):
+    """(size, ·, 2): of the windows whose span covers a pixel of one side the position, and which tap the pixel is, -1 if none"""
+    pixels, most = np.arange(size)[:, None], dilation * (kernel - 1) // stride + 1
+    position = (pixels + pad) // stride - np.arange(most)[::-1]
+    distance = pixels + pad - position * stride
+    seen = (position >= 0) & (position < positions) & (distance % dilation == 0) & (distance < dilation * kernel)
+    return np.stack([position, np.where(seen, distance // dilation, -1)], 2)
 
 
 @njit(cache=True, parallel=True)
-def _max_backward(gy, argmax, rows, columns, past, gx):
+def _max_backward(gy, places, rows, columns, wide, past, gx):
+    """The windows that see a pixel by the addresses of their gradients and places, and the tap that it is of each."""
     (N, OH, OW, C), (H, W), size = gy.shape, gx.shape[1:3], gx.itemsize
-    most = (rows[:, 1] - rows[:, 0]).max() * (columns[:, 1] - columns[:, 0]).max()
     for row in prange(N * H):
         n, h = row // H, row % H
-        windows = np.empty((most, 2), np.int64)
+        windows = np.empty((rows.shape[1] * columns.shape[1], 3), np.int64)
         for w in range(W):
             count = 0
-            for i in range(rows[h, 0], rows[h, 1]):
-                first = (n * OH + i) * OW
-                for j in range(columns[w, 0], columns[w, 1]):
-                    windows[count, 0] = np.int64(gy.ctypes.data) + (first + j) * C * size
-                    windows[count, 1] = np.int64(argmax.ctypes.data) + (first + j) * C * argmax.itemsize
-                    count += 1
-            gathered(np.int64(windows.ctypes.data), count, h * W + w,
-                     np.int64(gx.ctypes.data) + (row * W + w) * C * size, C, past, gx)
+            for k in range(rows.shape[1]):
+                first, r = (n * OH + rows[h, k, 0]) * OW, rows[h, k, 1]
+                for m in range(columns.shape[1] if r >= 0 else 0):
+                    at, s = (first + columns[w, m, 0]) * C, columns[w, m, 1]
+                    if s >= 0:
+                        windows[count, 0] = np.int64(gy.ctypes.data) + at * size
+                        windows[count, 1] = np.int64(places.ctypes.data) + at * places.itemsize
+                        windows[count, 2] = r * wide + s
+                        count += 1
+            gathered(np.int64(windows.ctypes.data), count, np.int64(gx.ctypes.data) + (row * W + w) * C * size, C, past, gx,
+                     places)
         finish()
 
 

@@ -12,15 +12,15 @@ from kernels.compiling import njit
 def max_forward(x, window):
     """See the room."""
     shape = (*x.shape[:2], *window.output_size(*x.shape[2:]))
-    y, argmax = np.empty(shape, x.dtype), np.empty(shape, np.int32)
-    _max_forward(x, window, y, argmax)
-    return y, argmax
+    y, places = np.empty(shape, x.dtype), np.empty(shape, window.tap_dtype)
+    _max_forward(x, window, y, places)
+    return y, places
 
 
-def max_backward(gy, argmax, window, height, width):
+def max_backward(gy, places, window, height, width):
     """See the room."""
     gx = np.empty((*gy.shape[:2], height, width), gy.dtype)
-    _max_backward(gy, argmax, gx)
+    _max_backward(gy, places, window, gx)
     return gx
 
 
@@ -67,11 +67,11 @@ def global_avg_backward(gy, height, width):
 
 
 @njit(cache=True, parallel=True)
-def outside(indices, count):
-    """How many of these indices are not in 0, …, count - 1."""
+def outside(places, count):
+    """How many of these places are not in 0, …, count - 1."""
     found = 0
-    for i in prange(indices.size):
-        found += 0 if 0 <= indices[i] < count else 1
+    for i in prange(places.size):
+        found += 0 if 0 <= places[i] < count else 1
     return found
 
 
@@ -86,7 +86,7 @@ def _clip(position, stride, pad, dilation, kernel, size):
 
 
 @njit(cache=True, parallel=True)
-def _max_forward(x, window, y, argmax):
+def _max_forward(x, window, y, places):
     N, C, H, W = x.shape
     OH, OW = y.shape[2:]
     for plane in prange(N * C):
@@ -95,27 +95,32 @@ def _max_forward(x, window, y, argmax):
             h0, h1 = _clip(i, window.stride_h, window.top, window.dilation_h, window.kernel_h, H)
             for j in range(OW):
                 w0, w1 = _clip(j, window.stride_w, window.left, window.dilation_w, window.kernel_w, W)
-                best, where = x[n, c, h0, w0], h0 * W + w0
+                best, row, column = x[n, c, h0, w0], h0, w0
                 for h in range(h0, h1, window.dilation_h):
                     for w in range(w0, w1, window.dilation_w):
                         value = x[n, c, h, w]
                         if value > best or (value != value and best == best):   # the first NaN wins and stays
-                            best, where = value, h * W + w
+                            best, row, column = value, h, w
                 y[n, c, i, j] = best
-                argmax[n, c, i, j] = where
+                r = (row + window.top - i * window.stride_h) // window.dilation_h
+                s = (column + window.left - j * window.stride_w) // window.dilation_w
+                places[n, c, i, j] = r * window.kernel_w + s
 
 
 @njit(cache=True, parallel=True)
-def _max_backward(gy, argmax, gx):
-    N, C, OH, OW = gy.shape
-    W = gx.shape[3]
+def _max_backward(gy, places, window, gx):
+    (N, C, OH, OW), (H, W) = gy.shape, gx.shape[2:]
     for plane in prange(N * C):
         n, c = plane // C, plane % C
         gx[n, c] = 0
         for i in range(OH):
             for j in range(OW):
-                where = argmax[n, c, i, j]
-                gx[n, c, where // W, where % W] += gy[n, c, i, j]
+                tap = np.int64(places[n, c, i, j])
+                r, s = tap // window.kernel_w, tap % window.kernel_w
+                h = i * window.stride_h - window.top + r * window.dilation_h
+                w = j * window.stride_w - window.left + s * window.dilation_w
+                if 0 <= h < H and 0 <= w < W:           # padding has no gradient
+                    gx[n, c, h, w] += gy[n, c, i, j]
 
 
 @njit(cache=True)

@@ -4,27 +4,31 @@ import numpy as np
 
 
 def max_forward(x, window):
-    """y = max over the window's pixels inside the image; argmax = the first of them in row-major order."""
+    """y = max over the window's pixels inside the image; places = the tap of the first of them in row-major order."""
     N, C, H, W = x.shape
     OH, OW = window.output_size(H, W)
-    y, argmax = np.empty((N, C, OH, OW), x.dtype), np.empty((N, C, OH, OW), np.int32)
+    y, places = np.empty((N, C, OH, OW), x.dtype), np.empty((N, C, OH, OW), window.tap_dtype)
     for i in range(OH):
         for j in range(OW):
             rows, columns = _pixels(i, j, window, H, W)
             seen = x[:, :, rows][:, :, :, columns].reshape(N, C, -1)
             first = seen.argmax(-1)             # NumPy: the first maximum, and NaN counts as the maximum
             y[:, :, i, j] = np.take_along_axis(seen, first[..., None], -1)[..., 0]
-            argmax[:, :, i, j] = (rows[:, None] * W + columns).ravel()[first]
-    return y, argmax
+            h, w = rows[first // len(columns)], columns[first % len(columns)]
+            r, s = (h + window.top - i * window.stride_h, w + window.left - j * window.stride_w)
+            places[:, :, i, j] = r // window.dilation_h * window.kernel_w + s // window.dilation_w
+    return y, places
 
 
-def max_backward(gy, argmax, window, height, width):
-    """gx[argmax] += gy"""
-    N, C = gy.shape[:2]
-    gx = np.zeros((N, C, height * width), gy.dtype)
-    n, c = np.ogrid[:N, :C]
-    np.add.at(gx, (n[..., None], c[..., None], argmax.reshape(N, C, -1)), gy.reshape(N, C, -1))
-    return gx.reshape(N, C, height, width)
+def max_backward(gy, places, window, height, width):
+    """gx[n, c, h, w] += gy[n, c, i, j] at the pixel (h, w) that is the place's tap of window (i, j)"""
+    n, c, i, j = np.indices(gy.shape)
+    r, s = np.divmod(places.astype(np.int64), window.kernel_w)
+    h, w = (i * window.stride_h - window.top + r * window.dilation_h,
+            j * window.stride_w - window.left + s * window.dilation_w)
+    gx, seen = np.zeros((*gy.shape[:2], height, width), gy.dtype), (h >= 0) & (h < height) & (w >= 0) & (w < width)
+    np.add.at(gx, (n[seen], c[seen], h[seen], w[seen]), gy[seen])
+    return gx
 
 
 def avg_forward(x, window, count_include_pad=True):

@@ -104,6 +104,9 @@ CASES = {
                    {"x": (2, 4, 7, 6), "weight": (6, 2, 3, 2), "bias": (6,)}, _draw_conv2d),
     "conv2d_relu": Case("conv2d", lambda x, weight, bias: ops.conv2d_relu(x, weight, bias, stride=(2, 1), padding=1),
                         {"x": (2, 3, 7, 6), "weight": (4, 3, 3, 2), "bias": (4,)}),
+    "expand_relu": Case("conv2d", lambda x, weight_1, bias_1, weight_3, bias_3: ops.expand_relu(
+        x, (weight_1, bias_1), (weight_3, bias_3, 1, 1)),
+        {"x": (2, 3, 5, 4), "weight_1": (4, 3, 1, 1), "bias_1": (4,), "weight_3": (2, 3, 3, 3), "bias_3": (2,)}),
     "max_pool2d": Case("pool2d", lambda x: ops.max_pool2d(x, (3, 2), 2, (1, 0)), {"x": (2, 3, 7, 6)},
                        _draw_pool(ops.max_pool2d, ceil_mode=True)),
     "avg_pool2d": Case("pool2d", lambda x: ops.avg_pool2d(x, (3, 2), 2, (1, 0), ceil_mode=True), {"x": (2, 3, 7, 6)},

@@ -5,6 +5,7 @@ import math
 import kernels.conv2d as kernel
 from kernels import concat, layout
 from kernels.activation import relu_backward, relu_backward_parts, relu_backward_sums
+from kernels.dispatch import expect_rank
 from kernels.geometry import Window2d
 from minicnn.autograd import Op, apply
 from minicnn.errors import ShapeError
@@ -75,7 +76,8 @@ class ExpandReLU(Op):
         self.windows, self.groups = windows, groups
 
     def check(self, x, *parameters):
-        sizes = {window.output_size(*x.shape[2:]) for window in self.windows} if x.ndim == 4 else set()
+        expect_rank("expand_relu: x", x, "(N, C, H, W)")
+        sizes = {window.output_size(*x.shape[2:]) for window in self.windows}
         if len(sizes) > 1:
             raise ShapeError(f"expand_relu: the convolutions give images of {' and '.join(map(str, sorted(sizes)))} pixels; "
                              "all must give the same, choose paddings and strides for that")
@@ -85,10 +87,11 @@ class ExpandReLU(Op):
         self.counts = [len(weight) for weight in self.weights]
         calls = [(self.x, *each) for each in zip(self.weights, biases, self.windows, self.groups)]
         if x.device == "cpu":
-            shape = len(x), sum(self.counts), *self.windows[0].output_size(*x.shape[2:])
+            shape, end = (len(x), sum(self.counts), *self.windows[0].output_size(*x.shape[2:])), 0
             self.y = layout.empty(shape, x.dtype)
-            for call, out in zip(calls, concat.backward(self.y, self.counts)):
-                kernel.forward(*call, True, out)
+            for call, count in zip(calls, self.counts):
+                end += count
+                kernel.forward(*call, True, self.y[:, end - count:end])
         else:
             self.y = concat.forward([kernel.forward(*call, True) for call in calls])
         return self.y

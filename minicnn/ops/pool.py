@@ -19,11 +19,11 @@ class MaxPool2d(Op):
 
     def forward(self, x):
         self.size = x.shape[2:]
-        y, self.argmax = kernel.max_forward(x, self.window)
+        y, self.places = kernel.max_forward(x, self.window)
         return y
 
     def backward(self, gy):
-        return kernel.max_backward(gy, self.argmax, self.window, *self.size)
+        return kernel.max_backward(gy, self.places, self.window, *self.size)
 
     def flops(self, output_shape, x_shape):
         return _window_flops(self.window, output_shape)

@@ -108,14 +108,14 @@ def _linear(draw, shape, out):
 def _pool2d(draw, shape, kernel, stride, padding):
     window = Window2d.of(kernel, stride, padding)
     x = draw(*shape)
-    y, argmax = kernels.pool2d.max_forward(x, window)
+    y, places = kernels.pool2d.max_forward(x, window)
     gy = draw(*y.shape)
     detail = f"x {shape}, window {kernel}, stride {stride}, padding {padding}"
     bytes_ = x.nbytes + y.nbytes
-    return [Case("pool2d", "max pooling", detail, (x, gy, argmax),
-                 lambda x, gy, argmax: kernels.pool2d.max_forward(x, window),
-                 lambda x, gy, argmax: kernels.pool2d.max_backward(gy, argmax, window, *shape[2:]),
-                 {"forward": bytes_ + argmax.nbytes, "backward": bytes_ + argmax.nbytes}, "GB/s"),
+    return [Case("pool2d", "max pooling", detail, (x, gy, places),
+                 lambda x, gy, places: kernels.pool2d.max_forward(x, window),
+                 lambda x, gy, places: kernels.pool2d.max_backward(gy, places, window, *shape[2:]),
+                 {"forward": bytes_ + places.nbytes, "backward": bytes_ + places.nbytes}, "GB/s"),
             Case("pool2d", "average pooling", detail, (x, gy),
                  lambda x, gy: kernels.pool2d.avg_forward(x, window),
                  lambda x, gy: kernels.pool2d.avg_backward(gy, window, *shape[2:]),

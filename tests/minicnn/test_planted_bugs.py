@@ -45,8 +45,8 @@ def drop_cross_channel_term(original):
 
 def last_maximum(original):
     def forward(x, window):
-        y, argmax = original(x, window)
-        return y, np.where(argmax > 0, argmax - 1, argmax).astype(np.int32)
+        y, places = original(x, window)
+        return y, np.where(places > 0, places - 1, places).astype(places.dtype)
     return forward
 
 
