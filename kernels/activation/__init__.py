@@ -32,8 +32,8 @@ def relu_backward_parts(gy, y, sizes):
     expect_rank("relu: y", y, "(N, C, H, W)")
     expect_shape("relu: gy", gy, y.shape)
     if sum(sizes) != y.shape[1]:
-        raise ShapeError(f"relu: sizes {tuple(sizes)} add up to {sum(sizes)}, y has {y.shape[1]} channels; pass the channels of "
-                         "the arrays that y is made of")
+        raise ShapeError(f"relu: sizes {tuple(sizes)} add up to {sum(sizes)}, y has {y.shape[1]} channels; pass the channels "
+                         "of the arrays that y is made of")
     return room.call("relu_backward_parts", gy, y, tuple(sizes))
 
 

@@ -14,6 +14,8 @@ from kernels.concat import copy_into
 from kernels.dispatch import Room, expect_rank, expect_shape, misfit
 from kernels.errors import ShapeError
 
+HUGE = 128 << 20        # bytes of a gradient that is worth a copy of each image not to hold twice
+
 
 def _best(function, *args):
     """Winograd and Strassen where they pay, shuffles for small groups; the arguments are forward's or backward's."""
@@ -49,13 +51,16 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     return out
 
 
-def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
+def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None, reuse=False):
     """(gx, gweight, gbias) for the upstream gradient gy (N, K, OH, OW); None where `needs` says False.
 
-    onto: an array of x's shape that gx is added to, and which is returned in its place.
+    onto: an array of x's shape that gx is added to, and which is returned in its place. reuse: gx may take gy's memory, which
+    is then lost.
     """
     expect_shape("conv2d: gy", gy, _check(x, weight, window, groups))
     expect_shape("conv2d: onto", onto, x.shape)
+    if onto is None and needs[0] and reuse and _takes_over(gy, x):
+        return _backward_over(gy, x, weight, window, groups, needs)
     if onto is None or not needs[0]:
         return room.call("backward", gy, x, weight, window, groups, needs)
     if _in_place(x) and layout.pitch(onto) is not None:
@@ -63,6 +68,21 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
     gx, gweight, gbias = room.call("backward", gy, x, weight, window, groups, needs)
     accumulate(onto, gx)
     return onto, gweight, gbias
+
+
+def _takes_over(gy, x):
+    """Whether gx is so large that a step's memory would grow by it, and fits gy's."""
+    return x.device == "cpu" and x.nbytes >= HUGE and gy.shape == x.shape and layout.pitch(gy) is not None
+
+
+def _backward_over(gy, x, weight, window, groups, needs):
+    """gx over gy, image by image: a pixel's neighbours, whose gradients it needs as they were, are of its own image."""
+    _, gweight, gbias = room.call("backward", gy, x, weight, window, groups, (False, *needs[1:]))
+    for n in range(len(gy)):
+        some = slice(n, n + 1)
+        gx, _, _ = room.call("backward", gy[some], x[some], weight, window, groups, (True, False, False))
+        copy_into(gy[some], gx)
+    return gy, gweight, gbias
 
 
 def _in_place(x):

@@ -440,8 +440,8 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
                         _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, filters)
                     _segments(classes, k, min(pixels - 1, q0 + splits * most), 1, next_)
                     coming = _coming_block(gy, x, next_[0], gy_step == columns, step == depth and ranges == 1)
-                    _correlate_block(x, segments[:found], step, coming, span, runs, (count, filters, taps, source, gy_step), table,
-                                     sums[split, g])
+                    _correlate_block(x, segments[:found], step, coming, span, runs, (count, filters, taps, source, gy_step),
+                                     table, sums[split, g])
                 block += 1
 
 

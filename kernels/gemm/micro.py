@@ -278,7 +278,8 @@ class Emitter:
     def over_rows(self, a, runs, b, c):
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
-        (a, a_table, a_step, *ahead), (runs, count), (b, b_step, *kept), (c, c_table, start, onto, relu, past, *claims) = a, runs, b, c
+        (a, a_table, a_step, *ahead), (runs, count), (b, b_step, *kept) = a, runs, b
+        c, c_table, start, onto, relu, past, *claims = c
         table = lambda address: builder.inttoptr(address, i64.as_pointer())
         entry = lambda pointer, k: builder.load(builder.gep(pointer, [k]))
         placed = lambda base, offsets: [builder.gep(self.pointer(base), [entry(table(offsets), self.constant(i))])

@@ -153,7 +153,7 @@ def _max_forward(x, size, window, past, y, places):
 
 
 def _seeing(size, stride, pad, dilation, kernel, positions):
-    """(size, ·, 2): of the windows whose span covers a pixel of one side the position, and which tap the pixel is, -1 if none"""
+    """(size, ·, 2): of the windows whose span covers a pixel of one side the position, and the pixel's tap, -1 if none"""
     pixels, most = np.arange(size)[:, None], dilation * (kernel - 1) // stride + 1
     position = (pixels + pad) // stride - np.arange(most)[::-1]
     distance = pixels + pad - position * stride

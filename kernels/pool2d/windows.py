@@ -20,8 +20,8 @@ MANY = 4                        # vectors in registers at once
 
 @functools.cache
 def _largest(vectors, vector_bytes):
-    """An intrinsic largest(table, count, targets, channels, past, like, places): y[c] = the first largest of `count` pixels' values
-    of channel c, the first NaN if there is one, and where[c] its place.
+    """An intrinsic largest(table, count, targets, channels, past, like, places): y[c] = the first largest of `count` pixels'
+    values of channel c, the first NaN if there is one, and where[c] its place.
 
     table: the address of two int64 for each pixel: its address, its place. targets = (address of y, of where). channels =
     (first, groups): so many times `vectors` vectors (values, where vector_bytes is 0), from the first channel on. With past the
@@ -40,9 +40,9 @@ def _largest(vectors, vector_bytes):
 
 @functools.cache
 def _gathered(vectors, vector_bytes):
-    """An intrinsic gathered(table, count, target, channels, past, like, places): gx[c] = Σ of gy[c] over those of `count` windows
-    whose where[c] is the pixel's place. table: the address of three int64 for each window: the addresses of its gy and its where,
-    and the place that the pixel is in it. Else as _largest."""
+    """An intrinsic gathered(table, count, target, channels, past, like, places): gx[c] = Σ of gy[c] over those of `count`
+    windows whose where[c] is the pixel's place. table: the address of three int64 for each window: the addresses of its gy and
+    its where, and the place that the pixel is in it. Else as _largest."""
     @intrinsic
     def gathered(typing_context, table, count, target, channels, past, like, places):
         def codegen(context, builder, signature, arguments):

@@ -37,11 +37,11 @@ class Conv2d(Op):
         return kernel.forward(self.x, weight, bias, self.window, self.groups, relu, out)
 
     def backward(self, gy):
-        return self.convolve_back(gy, (*self.needs, False)[:3])[:len(self.needs)]
+        return self.convolve_back(gy, (*self.needs, False)[:3], self.owns_gy)[:len(self.needs)]
 
-    def convolve_back(self, gy, needs):
+    def convolve_back(self, gy, needs, reuse):
         """The kernel's (gx, gweight, gbias), None where `needs` says False."""
-        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs, self.onto)
+        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs, self.onto, reuse)
 
     def macs(self, output_shape, x_shape, weight_shape, bias_shape=None):
         return math.prod(output_shape) * math.prod(weight_shape[1:])
@@ -56,16 +56,17 @@ class Conv2dReLU(Conv2d):
 
     def backward(self, gy):
         if len(self.needs) < 3 or not self.needs[2]:
-            return super().backward(relu_backward(gy, self.y, self.owns_gy))
+            gy = relu_backward(gy, self.y, self.owns_gy)
+            return self.convolve_back(gy, (*self.needs, False)[:3], True)[:len(self.needs)]
         gy, gbias = relu_backward_sums(gy, self.y, self.owns_gy)
-        return *self.convolve_back(gy, (*self.needs[:2], False))[:2], gbias
+        return *self.convolve_back(gy, (*self.needs[:2], False), True)[:2], gbias
 
 
 class ExpandReLU(Op):
     """y = max(concat(conv2d(x, weight_1, bias_1), conv2d(x, weight_2, bias_2), …), 0) along the channels, stored once.
 
-    x (N, C, H, W), weight_i (K_i, C/groups, R, S), bias_i (K_i,) -> y (N, ΣK_i, OH, OW). gy passes where y > 0, in one pass over
-    all channels, and is then each convolution's as in Conv2d.
+    x (N, C, H, W), weight_i (K_i, C/groups, R, S), bias_i (K_i,) -> y (N, ΣK_i, OH, OW). gy passes where y > 0, in one pass
+    over all channels, and is then each convolution's as in Conv2d.
     Source: the expand layer of Iandola et al. 2016, section 3.1.
     """
 

@@ -38,7 +38,7 @@ def test_every_window_as_defined(rung, channels, window, rng):
 
 
 def test_places_take_a_byte_where_a_byte_does():
-    assert WINDOWS["2x2"].tap_dtype == np.uint8 and Window2d.of(16).tap_dtype == np.uint8
+    assert WINDOWS["2x2"].tap_dtype == Window2d.of(16).tap_dtype == np.uint8
     assert Window2d.of((16, 17)).tap_dtype == WINDOWS["more taps than a byte counts"].tap_dtype == np.int32
 
 

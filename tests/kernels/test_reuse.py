@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import activation, batch_norm, layout
+from kernels import activation, batch_norm, conv2d, layout
 from kernels.dispatch import rungs
+from kernels.geometry import Window2d
 
 N, C, H, W = 2, 5, 3, 4
 
@@ -90,3 +91,28 @@ def test_what_lies_beside_is_left_alone(arrays, rng):
     assert np.shares_memory(gx, wide)
     assert (wide[:, 2:C + 2] != before[:, 2:C + 2]).any()
     np.testing.assert_array_equal(np.delete(wide, np.s_[2:C + 2], 1), np.delete(before, np.s_[2:C + 2], 1))
+
+
+@pytest.mark.parametrize("order", ["C order", "channels-last", "some channels"])
+@pytest.mark.parametrize("rung", rungs("conv2d"))
+def test_large_gradients_of_convolutions_image_by_image(rung, order, arrays, rng, monkeypatch):
+    weight, window = rng.standard_normal((C, C, 3, 3)), Window2d.of(3, 1, 1)
+    gy, x = orders(arrays["gy"])[order], layout.channels_last(arrays["x"])
+    with kernels.using(conv2d=rung):
+        expected = conv2d.backward(arrays["gy"], x, weight, window)
+        kept = conv2d.backward(gy, x, weight, window, reuse=True)
+        assert not np.may_share_memory(kept[0], gy)                 # small: not worth a copy of each image
+        monkeypatch.setattr(conv2d, "HUGE", x.nbytes)
+        results = conv2d.backward(gy, x, weight, window, reuse=True)
+    assert np.may_share_memory(results[0], gy) == (order != "C order")
+    for got, also, right in zip(results, kept, expected):
+        np.testing.assert_allclose(got, right, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(also, right, rtol=1e-10, atol=1e-12)
+
+
+def test_a_gradient_of_another_shape_is_not_written_over(arrays, rng, monkeypatch):
+    monkeypatch.setattr(conv2d, "HUGE", 0)
+    x, weight = layout.channels_last(arrays["x"]), rng.standard_normal((C + 1, C, 3, 3))
+    gy = layout.channels_last(rng.standard_normal((N, C + 1, H, W)))
+    gx, _, _ = conv2d.backward(gy.copy(order="K"), x, weight, Window2d.of(3, 1, 1), reuse=True)
+    np.testing.assert_allclose(gx, conv2d.backward(gy, x, weight, Window2d.of(3, 1, 1))[0], rtol=1e-10, atol=1e-12)
