@@ -19,7 +19,7 @@ POINTS = IN * IN
 HIGHEST = max(ROWS.values())     # rows of the highest tile of the micro-kernel
 FEW = 128               # bytes of a pixel so small that transforming it takes less time than waiting for it
 FAR = 16 << 20          # bytes of transformed tiles that stay in the third cache, where the second is too small
-LEAST = 96              # tiles to such a block, at the least
+LEAST = 256             # tiles to such a block, at the least
 TASKS = 64              # shares of a block of tiles that may be transformed side by side
 APART = 16              # values between the matrices of two points: at powers of two they would share the cache's sets
 
