@@ -1,6 +1,7 @@
 """Pooling of channels-last images: a window's pixels are rows, and each step works on all channels of one of them.
 
-Where the rung below tests and picks value by value, here the innermost loop runs over channels, which LLVM makes vectors of.
+Where the rung below tests and picks value by value, here the innermost loop runs over channels, which LLVM makes vectors of, or
+which are vectors (kernels.pool2d.windows).
 Backward gathers: each image pixel asks the windows that cover it, so that threads own rows of the image and nothing is
 zeroed first.
 """
