@@ -10,9 +10,10 @@ A store to a line that is not in the cache first reads that line from memory, on
 twice to be written once. What a kernel writes whole and what is too large to be in the cache when the next kernel reads it is
 therefore written by non-temporal stores, which collect a line and send it off. The results of the forward pass are of this
 kind: they lie until the backward pass comes to them. Gradients are not: the next op reads them, and their memory, still in a
-cache, is the next gradient's (streamed, a step of ResNet-20 took 8 % more time); but max pooling's is, which is several times as
-large as what it is made of, and so are those that are cut into parts (`activation.relu_backward_parts`). Kernels compute a row in a small array that
-stays in the first cache, `near`, and `put` it to its place; the micro-kernel stores its tiles so itself.
+cache, is the next gradient's (streamed, a step of ResNet-20 took 8 % more time); but max pooling's is, which is several times
+as large as what it is made of, and so are those that are cut into parts (`activation.relu_backward_parts`). Kernels compute a
+row in a small array that stays in the first cache, `near`, and `put` it to its place; the micro-kernel stores its tiles so
+itself.
 
 Such stores may overtake others: a thread calls `finish` before it tells the others that it is done. And whatever waits for them
 waits for memory: no locked instruction may stand in the loop, hence addresses in the place of slices, whose reference counts
