@@ -64,7 +64,9 @@ def test_nan_and_infinity_are_what_they_are_on_the_cpu(room, rng):
         both(kernels.activation.relu_backward, np.ones(6, np.float32), AWKWARD)
         both(kernels.activation.relu_backward, AWKWARD, np.array([0, 1, -1, 2, 0, 1], np.float32))
     elif room == "pool2d":
-        both(kernels.pool2d.max_forward, x, two)
+        both(lambda x: kernels.pool2d.max_forward(x, two)[0], x)
+        both(lambda x, gy: kernels.pool2d.max_backward(gy, kernels.pool2d.max_forward(x, two)[1], two, 3, 4), x,
+             rng.standard_normal((2, 2, 2, 3)).astype("float32"))
         both(kernels.pool2d.avg_forward, x, two)
         both(kernels.pool2d.global_avg_forward, x)
     elif room == "batch_norm":
