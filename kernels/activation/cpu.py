@@ -40,19 +40,24 @@ def relu_backward_sums(gy, y, reuse=False):
     gy, y = layout.channels_last(gy), layout.channels_last(y)
     gx = gy if reuse else layout.empty(y.shape, y.dtype)
     (g, a, out), times = layout.long_rows(gy, y, gx)
-    parts = np.zeros((SHARES, y.shape[1] * times))
-    _relu_backward_sums(g, a, out, parts)
-    return gx, parts.sum(0).reshape(times, -1).sum(0).astype(gy.dtype)
+    sums = _mask(g, a, [(out, y.shape[1] * times)], False)
+    return gx, sums.reshape(times, -1).sum(0).astype(gy.dtype)
 
 
 def relu_backward_parts(gy, y, sizes):
     """See the room. Each part is dense: a convolution that reads it twice would else read its neighbours' lines too."""
     gy, y = layout.channels_last(gy), layout.channels_last(y)
     parts = [layout.empty((len(y), size, *y.shape[2:]), y.dtype) for size in sizes]
-    places = np.array([(part.ctypes.data, size) for part, size in zip(parts, sizes)], np.int64)
-    shares = np.zeros((SHARES, y.shape[1]))
-    _relu_backward_parts(layout.rows(gy), layout.rows(y), places, streaming.pays(y), shares)
-    return parts, shares.sum(0).astype(gy.dtype)
+    targets = [(layout.rows(part), size) for part, size in zip(parts, sizes)]
+    return parts, _mask(layout.rows(gy), layout.rows(y), targets, streaming.pays(y)).astype(gy.dtype)
+
+
+def _mask(gy, y, targets, far):
+    """Σ over the rows of gy where y > 0, in float64; the rows go to targets (matrix, values of its rows), side by side."""
+    places = np.array([(matrix.ctypes.data, wide, matrix.strides[0]) for matrix, wide in targets], np.int64)
+    shares = np.zeros((SHARES, places[:, 1].sum()))
+    _relu_backward_sums(gy, y, places, far, shares)
+    return shares.sum(0)
 
 
 def add(a, b):
@@ -118,33 +123,9 @@ def _relu_backward_rows(gy, y, C, gx):
 
 
 @njit(cache=True, parallel=True)
-def _relu_backward_sums(gy, y, gx, parts):
-    """As _relu_backward_rows; parts[p] += the sum of part p's rows."""
-    Q, (P, C), zero = y.shape[0], parts.shape, gy.dtype.type(0)
-    ahead, ahead_gy = distance(y, C), distance(gy, C)
-    for part in prange(P):
-        row, run, total = near(C, gx), np.zeros(C, gx.dtype), parts[part]
-        last = Q * (part + 1) // P
-        for first in range(Q * part // P, last, RUN):
-            for q in range(first, min(last, first + RUN)):
-                g, a, out = gy[q], y[q], gx[q]
-                for c0 in range(0, C, PIECE):
-                    few, at = min(PIECE, C - c0), c0 * gx.itemsize
-                    fetch(a.ctypes.data + at + ahead, few, gx)
-                    fetch(g.ctypes.data + at + ahead_gy, few, gx)
-                    for c in between(c0, c0 + few):
-                        row[c] = zero if a[c] <= 0 else g[c]
-                    for c in between(c0, c0 + few):
-                        run[c] += row[c]
-                    put(out.ctypes.data + at, row.ctypes.data + at, few, False, gx)
-            for c in range(C):
-                total[c] += run[c]
-                run[c] = 0
-
-
-@njit(cache=True, parallel=True)
-def _relu_backward_parts(gy, y, places, far, shares):
-    """As _relu_backward_sums; the next places[i, 1] channels of a row go to row q of the array at the address places[i, 0]."""
+def _relu_backward_sums(gy, y, places, far, shares):
+    """shares[p] += the sum of share p's rows, masked as in _relu_backward_rows. Of row q the next places[i, 1] values go to
+    row q of a matrix at the address places[i, 0], whose rows are places[i, 2] bytes apart; gy may be there."""
     Q, (P, C), zero = y.shape[0], shares.shape, gy.dtype.type(0)
     size = gy.itemsize      # not above: Numba's array analysis fails on the longer tuple
     ahead, ahead_gy = distance(y, C), distance(gy, C)
@@ -163,8 +144,8 @@ def _relu_backward_parts(gy, y, places, far, shares):
                     for c in between(c0, c0 + few):
                         run[c] += row[c]
                 from_ = np.int64(row.ctypes.data)
-                for to, few in places:
-                    put(to + q * few * size, from_, few, far, gy)
+                for to, few, step in places:
+                    put(to + q * step, from_, few, far, gy)
                     from_ += few * size
             for c in range(C):
                 total[c] += run[c]

@@ -116,8 +116,8 @@ def _place(classes, k, first, count, places):
         target = n * classes.target + classes.rows[row0 + i, 1]
         some, starts = min(columns - j, count - q), classes.columns[column0 + j:]
         reads, writes = places[0, q:], places[1, q:]
-        for k in range(some):
-            reads[k], writes[k] = source + starts[k, 0], target + starts[k, 1]
+        for p in range(some):
+            reads[p], writes[p] = source + starts[p, 0], target + starts[p, 1]
         q += some
     for q in range(count, places.shape[1]):
         places[0, q], places[1, q] = places[0, count - 1], places[1, count - 1]

@@ -37,9 +37,11 @@ def max_backward(gy, places, window, height, width):
     expect_rank("max_pool2d: gy", gy, "(N, C, OH, OW)")
     expect_shape("max_pool2d: places", places, gy.shape)
     expect_shape("max_pool2d: gy", gy, (*gy.shape[:2], *window.output_size(height, width)))
-    on_cpu, taps = places.device == "cpu", window.kernel_h * window.kernel_w
-    if places.dtype != (window.tap_dtype if on_cpu else np.int32) or (on_cpu and places.size and _outside(places, taps)):
-        raise ShapeError(f"max_pool2d: places ({places.dtype}) are not taps of {window.tap_dtype} below {taps}; "
+    on_cpu = places.device == "cpu"
+    what, dtype, count = (("taps", window.tap_dtype, window.kernel_h * window.kernel_w) if on_cpu
+                          else ("indices", np.dtype(np.int32), height * width))
+    if places.dtype != dtype or (on_cpu and places.size and _outside(places, count)):
+        raise ShapeError(f"max_pool2d: places ({places.dtype}) are not {what} of {dtype} below {count}; "
                          "pass what max_forward returned for this window and input size")
     return room.call("max_backward", gy, places, window, height, width)
 

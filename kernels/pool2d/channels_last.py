@@ -6,6 +6,8 @@ Backward gathers: each image pixel asks the windows that cover it, so that threa
 zeroed first.
 """
 
+import functools
+
 import numpy as np
 from numba import prange
 
@@ -153,8 +155,10 @@ def _max_forward(x, size, window, past, y, places):
         finish()
 
 
+@functools.lru_cache(512)
 def _seeing(size, stride, pad, dilation, kernel, positions):
-    """(size, ·, 2): of the windows whose span covers a pixel of one side the position, and the pixel's tap, -1 if none"""
+    """(size, ·, 2): of the windows whose span covers a pixel of one side the position, and the pixel's tap, -1 if none.
+    Not to be written to."""
     pixels, most = np.arange(size)[:, None], dilation * (kernel - 1) // stride + 1
     position = (pixels + pad) // stride - np.arange(most)[::-1]
     distance = pixels + pad - position * stride

@@ -135,21 +135,27 @@ _largest_many, _largest_one, _largest_value = (_largest(*form) for form in ((MAN
 _gathered_many, _gathered_one, _gathered_value = (_gathered(*form) for form in ((MANY, VECTOR), (1, VECTOR), (1, 0)))
 
 
+@njit(cache=True)           # not inlined: Numba's array analysis fails on tuples of tuples beside prange
+def _spans(C, like):
+    """(first channel, how many) of the groups of vectors, the vectors and the values alone that C channels are."""
+    width = VECTOR // like.itemsize
+    groups, vectors = C // (MANY * width), C // width
+    return (0, groups), (groups * MANY * width, vectors - groups * MANY), (vectors * width, C - vectors * width)
+
+
 @njit(inline="always")
 def largest(table, count, targets, C, past, like, places):
     """The first largest values of C channels, see _largest."""
-    width = VECTOR // like.itemsize
-    groups, vectors = C // (MANY * width), C // width
-    _largest_many(table, count, targets, (np.int64(0), groups), past, like, places)
-    _largest_one(table, count, targets, (groups * MANY * width, vectors - groups * MANY), past, like, places)
-    _largest_value(table, count, targets, (vectors * width, C - vectors * width), past, like, places)
+    many, some, alone = _spans(C, like)
+    _largest_many(table, count, targets, many, past, like, places)
+    _largest_one(table, count, targets, some, past, like, places)
+    _largest_value(table, count, targets, alone, past, like, places)
 
 
 @njit(inline="always")
 def gathered(table, count, target, C, past, like, places):
     """The gradients of C channels, see _gathered."""
-    width = VECTOR // like.itemsize
-    groups, vectors = C // (MANY * width), C // width
-    _gathered_many(table, count, target, (np.int64(0), groups), past, like, places)
-    _gathered_one(table, count, target, (groups * MANY * width, vectors - groups * MANY), past, like, places)
-    _gathered_value(table, count, target, (vectors * width, C - vectors * width), past, like, places)
+    many, some, alone = _spans(C, like)
+    _gathered_many(table, count, target, many, past, like, places)
+    _gathered_one(table, count, target, some, past, like, places)
+    _gathered_value(table, count, target, alone, past, like, places)

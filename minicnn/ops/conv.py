@@ -3,12 +3,13 @@
 import math
 
 import kernels.conv2d as kernel
-from kernels import concat, layout
+from kernels import concat
 from kernels.activation import relu_backward, relu_backward_parts, relu_backward_sums
 from kernels.dispatch import expect_rank
 from kernels.geometry import Window2d
 from minicnn.autograd import Op, apply
 from minicnn.errors import ShapeError
+from minicnn.ops.concat import ChannelBuffer
 
 
 class Conv2d(Op):
@@ -37,11 +38,11 @@ class Conv2d(Op):
         return kernel.forward(self.x, weight, bias, self.window, self.groups, relu, out)
 
     def backward(self, gy):
-        return self.convolve_back(gy, (*self.needs, False)[:3], self.owns_gy)[:len(self.needs)]
+        return self.convolve_back(gy, (*self.needs, False)[:3])[:len(self.needs)]
 
-    def convolve_back(self, gy, needs, reuse):
+    def convolve_back(self, gy, needs):
         """The kernel's (gx, gweight, gbias), None where `needs` says False."""
-        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs, self.onto, reuse)
+        return kernel.backward(gy, self.x, self.weight, self.window, self.groups, needs, self.onto, self.owns_gy)
 
     def macs(self, output_shape, x_shape, weight_shape, bias_shape=None):
         return math.prod(output_shape) * math.prod(weight_shape[1:])
@@ -55,11 +56,15 @@ class Conv2dReLU(Conv2d):
         return self.y
 
     def backward(self, gy):
-        if len(self.needs) < 3 or not self.needs[2]:
-            gy = relu_backward(gy, self.y, self.owns_gy)
-            return self.convolve_back(gy, (*self.needs, False)[:3], True)[:len(self.needs)]
-        gy, gbias = relu_backward_sums(gy, self.y, self.owns_gy)
-        return *self.convolve_back(gy, (*self.needs[:2], False), True)[:2], gbias
+        masked = relu_backward_sums if len(self.needs) == 3 and self.needs[2] else _relu_backward
+        gy, gbias = masked(gy, self.y, self.owns_gy)
+        self.owns_gy = True         # what is masked is nobody else's
+        return (*self.convolve_back(gy, (*self.needs[:2], False))[:2], gbias)[:len(self.needs)]
+
+
+def _relu_backward(gy, y, reuse):
+    """As relu_backward_sums, where no sums are asked for."""
+    return relu_backward(gy, y, reuse), None
 
 
 class ExpandReLU(Op):
@@ -84,26 +89,20 @@ class ExpandReLU(Op):
                              "all must give the same, choose paddings and strides for that")
 
     def forward(self, x, *parameters):
-        self.x, self.weights, biases = kernel.ordered(x), parameters[::2], parameters[1::2]
-        self.counts = [len(weight) for weight in self.weights]
-        calls = [(self.x, *each) for each in zip(self.weights, biases, self.windows, self.groups)]
-        if x.device == "cpu":
-            shape, end = (len(x), sum(self.counts), *self.windows[0].output_size(*x.shape[2:])), 0
-            self.y = layout.empty(shape, x.dtype)
-            for call, count in zip(calls, self.counts):
-                end += count
-                kernel.forward(*call, True, self.y[:, end - count:end])
-        else:
-            self.y = concat.forward([kernel.forward(*call, True) for call in calls])
+        x, weights, biases = kernel.ordered(x), parameters[::2], parameters[1::2]
+        self.counts = [len(weight) for weight in weights]
+        buffer = ChannelBuffer(sum(self.counts))
+        self.convs = [Conv2d(window, groups, buffer) for window, groups in zip(self.windows, self.groups)]
+        self.y = concat.forward([conv.convolve(x, *each, True) for conv, *each in zip(self.convs, weights, biases)])
         return self.y
 
     def backward(self, gy):
         parts, gbias = relu_backward_parts(gy, self.y, self.counts)
         gx, gradients = self.onto, []
-        for part, weight, window, groups, needed in zip(parts, self.weights, self.windows, self.groups, self.needs[1::2]):
-            gx, gweight, _ = kernel.backward(part, self.x, weight, window, groups, (self.needs[0], needed, False), gx)
-            gradients += [gweight, None]
-        gradients[1::2] = concat.backward(gbias, self.counts, 0)
+        for conv, part, gb, needed in zip(self.convs, parts, concat.backward(gbias, self.counts, 0), self.needs[1::2]):
+            conv.onto = gx
+            gx, gweight, _ = conv.convolve_back(part, (self.needs[0], needed, False))
+            gradients += [gweight, gb]
         return gx, *gradients
 
     def macs(self, output_shape, x_shape, *shapes):
