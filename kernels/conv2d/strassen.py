@@ -12,7 +12,7 @@ matrices and not with their product: it is worth paying where channels and filte
 
     forward           Y  = X · W        pixels in pairs, channels and filters in halves
     data gradient     gX = gY · Wᵀ      the same, channels and filters changed places
-    weight gradient   left to the rung below: in a training step as fast there, since seven sums go through memory, not four
+    weight gradient   gW = gYᵀ · X      see kernels.conv2d.strassen_weights
 
 A worker takes a few pairs of pixels at a time, so that their sums stay in the second cache. Their seven products with a panel
 of filters go to a small array; while the next panel is multiplied, they are summed up and stored, one pair of pixels at a time,
@@ -32,7 +32,7 @@ from numba import get_num_threads, prange
 
 from kernels import layout
 from kernels.compiling import njit
-from kernels.conv2d import implicit_gemm
+from kernels.conv2d import implicit_gemm, strassen_weights
 from kernels.conv2d.implicit_gemm import _height, _past, _tile
 from kernels.conv2d.packing import _pack_filters, kept, planned
 from kernels.conv2d.strassen_blocks import PRODUCTS, RIGHT, VECTOR, left_sums, results, seven, take
@@ -46,7 +46,8 @@ SPARE = 16              # rows behind a block's products that its last tile may 
 APART = 16              # values between rows of sums: at powers of two they would share the cache's sets
 SOON = 2                # pairs from the one that is stored to the one whose lines are asked for
 PIXELS = 512            # below, the packing of the weights takes longer
-SAVED = 128             # C·K / (C + K): products for each addition, from which on it pays
+SAVED = 85              # C·K / (C + K): products for each addition, from which on it pays
+DEEP = 256              # filters of a data gradient, below which it is stored for too few products
 
 
 def fits(x, weight, window, groups):
@@ -86,12 +87,14 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
     """See the room, and the module for the formulas."""
     if not fits(x, weight, window, groups):
         return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
-    x, gy, gx = layout.channels_last(x), layout.channels_last(gy), None
-    if needs[0]:
+    x, gy = layout.channels_last(x), layout.channels_last(gy)
+    here = needs[0] and len(weight) >= DEEP, needs[1] and strassen_weights.fits(gy, x), False
+    below = tuple(needed and not found for needed, found in zip(needs, here))
+    gx, gw, gbias = implicit_gemm.backward(gy, x, weight, window, groups, below, onto)
+    if here[0]:
         gx = layout.empty(x.shape, x.dtype) if onto is None else onto
         _convolve(gy, weight, True, np.zeros(x.shape[1], x.dtype), (0, 0, int(onto is not None)), gx)
-    _, gw, gbias = implicit_gemm.backward(gy, x, weight, window, groups, (False, *needs[1:]))
-    return gx, gw, gbias
+    return gx, strassen_weights.weight_gradient(gy, x) if here[1] else gw, gbias
 
 
 def _convolve(x, weight, transposed, bias, last, y):

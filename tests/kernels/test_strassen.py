@@ -6,7 +6,7 @@ from support import close
 
 import kernels
 from kernels import Window2d, layout, threads
-from kernels.conv2d import strassen
+from kernels.conv2d import strassen, strassen_weights
 from kernels.conv2d.strassen_blocks import LEFT, RIGHT
 from kernels.gemm.micro import combination, registers
 
@@ -14,6 +14,11 @@ WINDOW = Window2d.of(1, 1, 0)
 # N, C, H, W, K: pixels that no whole number of pairs covers, one pixel, several blocks; panels of every width
 SHAPES = [(3, 64, 5, 7, 96), (1, 32, 1, 1, 64), (2, 160, 9, 13, 32), (1, 96, 31, 17, 224), (5, 352, 7, 6, 128)]
 CHANNELS_AND_FILTERS = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+@pytest.fixture(autouse=True)
+def data_gradients_of_few_filters_too(monkeypatch):
+    monkeypatch.setattr(strassen, "DEEP", 0)
 
 
 def arrays(shape, rng):
@@ -54,6 +59,47 @@ def test_threads_change_no_bit(shape, rng, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
+# N, C, H, W, K; bytes that stay near, in a chunk: one share, shares of the pixels and of the filters, chunks, half a tile left
+@pytest.mark.parametrize("shape, near, chunk", [
+    ((2, 96, 5, 7, 64), 1 << 20, 1 << 20), ((6, 32, 17, 11, 128), 1 << 12, 1 << 20), ((4, 160, 31, 16, 96), 1 << 20, 1 << 16),
+    ((2, 544, 8, 9, 192), 1 << 14, 1 << 10), ((1, 32, 1, 2, 32), 1 << 20, 1 << 20)], ids=str)
+def test_weight_gradients_in_every_partition(shape, near, chunk, rng, monkeypatch):
+    """Also of slices of wider images."""
+    monkeypatch.setattr(strassen_weights, "NEAR", near)
+    monkeypatch.setattr(strassen_weights, "CHUNK", chunk)
+    x, _, _, gy = (layout.channels_last(a) if a.ndim == 4 else a for a in arrays(shape, rng))
+    exact = np.tensordot(gy.astype(np.float64), x.astype(np.float64), ((0, 2, 3), (0, 2, 3)))
+    assert strassen_weights.fits(gy, x)
+    gw = strassen_weights.weight_gradient(gy, x)
+    close(gw[:, :, 0, 0], exact, 1e-6)
+    wide = layout.channels_last(rng.standard_normal((len(x), x.shape[1] + 48, *x.shape[2:])).astype(np.float32))
+    wide[:, 16:-32] = x
+    np.testing.assert_array_equal(strassen_weights.weight_gradient(gy, wide[:, 16:-32]), gw)
+    with threads.num_threads(1):
+        np.testing.assert_array_equal(strassen_weights.weight_gradient(gy, x), gw)
+
+
+def test_pixels_without_a_partner_are_left_to_the_rung_below(rng):
+    x, w, _, gy = arrays((3, 64, 5, 7, 96), rng)
+    assert not strassen_weights.fits(gy, x)
+    gradients = []
+    for rung in ("strassen", "implicit_gemm"):
+        with kernels.using(conv2d=rung):
+            gradients.append(kernels.conv2d.backward(gy, x, w, WINDOW, 1, (False, True, True)))
+    for a, b in zip(*gradients):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_data_gradients_of_few_filters_are_left_to_the_rung_below(rng, monkeypatch):
+    x, w, _, gy = arrays((2, 64, 5, 7, 96), rng)
+    with kernels.using(conv2d="implicit_gemm"):
+        below = kernels.conv2d.backward(gy, x, w, WINDOW)[0]
+    for least, same in ((97, True), (96, False)):
+        monkeypatch.setattr(strassen, "DEEP", least)
+        with kernels.using(conv2d="strassen"):
+            assert np.array_equal(kernels.conv2d.backward(gy, x, w, WINDOW)[0], below) == same
+
+
 @CHANNELS_AND_FILTERS
 def test_adds_to_the_gradient_that_is_there(shape, rng):
     x, w, _, gy = arrays(shape, rng)
@@ -92,8 +138,8 @@ def test_pays_where_channels_filters_and_pixels_are_many(rng):
     assert strassen.pays(x, w, WINDOW, 1)
     assert kernels.conv2d._best("forward", x, w, None, WINDOW, 1) == "strassen"
     assert not strassen.pays(x[:1], w, WINDOW, 1)
-    assert not strassen.pays(x[:, :128], w[:, :128], WINDOW, 1)
-    assert not strassen.pays(x, w[:128], WINDOW, 1)
+    assert not strassen.pays(x[:, :96], w[:, :96], WINDOW, 1)
+    assert not strassen.pays(x, w[:96], WINDOW, 1)
 
 
 @pytest.mark.parametrize("change", ["float64", "stride", "padding", "kernel", "groups", "channels"])
