@@ -26,7 +26,7 @@ _copy_one, _copy_two, _copy_three, _copy_four = (rows_copy(vectors, VECTOR) for 
 def panels(filters, dtype, depth=1, most=4):
     """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to.
 
-    Wide panels of at most `most` vectors, no lonely vector at the end. A panel of so many rows (`depth`) that it comes from
+    Wide panels of at most `most` vectors, the widest first, no lonely vector at the end. A panel of so many rows (`depth`) that it comes from
     the second cache has three vectors at the most: the micro-kernel then asks that cache for three lines every 27
     multiply-adds, not for four every 24.
     """
@@ -182,8 +182,11 @@ def unpack(sums, m, gw):
     _, Kg, Cg, T = gw.shape
     width = VECTOR // gw.itemsize
     for task in prange(G * rows):
-        for split in range(1, splits):
-            sums[0, task // rows, task % rows] += sums[split, task // rows, task % rows]
+        total = sums[0, task // rows, task % rows]
+        for split in range(1, splits):      # of arrays, with += the texts of NumPy's errors would be compiled too
+            more = sums[split, task // rows, task % rows]
+            for k in range(total.size):
+                total[k] += more[k]
     blocks = (Kg + width - 1) // width
     for task in prange(G * m * blocks):
         g, first = task // blocks, task % blocks * width

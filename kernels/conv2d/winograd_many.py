@@ -84,7 +84,7 @@ def _convolve_panels(V, packed, table, sizes, bias, grid, block, scratch, y):
     tasks, workers = table.shape[0] * shares, scratch.shape[0]
     for worker in prange(workers):
         points, results = np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
-        places, nowhere = np.empty((2, count + HIGHEST), np.int64), near(table[:, 1].max() * width, y)
+        places, nowhere = np.empty((2, count + HIGHEST), np.int64), near(table[0, 1] * width, y)
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
             p, share = task // shares, task % shares
             first, last = count * share // shares, count * (share + 1) // shares
@@ -141,7 +141,7 @@ def _correlate_block(V, D, table, sizes, scratch, gw):
     tasks = (C + CHUNK - 1) // CHUNK * table.shape[0]
     for worker in prange(workers):
         places, sums = np.empty((2, CHUNK + HIGHEST), np.int64), scratch[worker]
-        taps = near(9 * CHUNK * table[:, 1].max() * width, V)
+        taps = near(9 * CHUNK * table[0, 1] * width, V)
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
             (first, vectors), c0 = table[task % table.shape[0]], task // table.shape[0] * CHUNK
             few, wide = min(CHUNK, C - c0), vectors * width

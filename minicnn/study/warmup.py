@@ -143,6 +143,7 @@ STEPS = {
     "linear backward": ("Linear", _benched("linear", "backward")),
     "max pooling backward": ("MaxPool2d", _benched("pool2d", "backward")),
     "convolution backward": ("Conv2d", lambda dtype: _convolution(dtype, "implicit_gemm", "backward", 64, 8, 1)),
+    "strassen backward": ("Conv2d", lambda dtype: _convolution(dtype, "strassen", "backward", 64, 8, 1)),
     "winograd backward, many filters": ("Conv2d", lambda dtype: _convolution(dtype, "winograd", "backward", 512, 7, 3)),
     "winograd backward": ("Conv2d", lambda dtype: _convolution(dtype, "winograd", "backward", 64, 8, 3)),
     "loss": ("Loss", _benched("loss", "forward", "backward")),
