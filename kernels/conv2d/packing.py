@@ -26,9 +26,9 @@ _copy_one, _copy_two, _copy_three, _copy_four = (rows_copy(vectors, VECTOR) for 
 def panels(filters, dtype, depth=1, most=4):
     """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to.
 
-    Wide panels of at most `most` vectors, the widest first, no lonely vector at the end. A panel of so many rows (`depth`) that it comes from
-    the second cache has three vectors at the most: the micro-kernel then asks that cache for three lines every 27
-    multiply-adds, not for four every 24.
+    Wide panels of at most `most` vectors, the widest first, no lonely vector at the end. A panel of so many rows (`depth`) that
+    it comes from the second cache has three vectors at the most: the micro-kernel then asks that cache for three lines every
+    27 multiply-adds, not for four every 24.
     """
     count, most = -(-filters // lanes(dtype)), min(most, 4 if depth <= SHORT else 3, max(ROWS))
     widths = [most] * (count // most) + [count % most] * (count % most > 0)

@@ -1,4 +1,4 @@
-"""1x1 convolution of stride 1 with fewer multiplications: Strassen's product of matrices.
+"""1x1 convolution with fewer multiplications: Strassen's product of matrices.
 
 Such a convolution is a product of pixels and weights, Y (pixels, K) = X (pixels, C) · W (C, K). Cut in half both ways, a
 product of matrices C = A · B is one of 2x2 blocks, of which the definition forms eight products:
@@ -13,6 +13,9 @@ matrices and not with their product: it is worth paying where channels and filte
     forward           Y  = X · W        pixels in pairs, channels and filters in halves
     data gradient     gX = gY · Wᵀ      the same, channels and filters changed places
     weight gradient   gW = gYᵀ · X      see kernels.conv2d.strassen_weights
+
+With a larger stride X, or gX, is of the pixels that the convolution sees, side by side: kernels.conv2d.seen. The forward pass
+is then left to the rung below, which reads them where they lie and is as fast.
 
 A worker takes a few pairs of pixels at a time, so that their sums stay in the second cache. Their seven products with a panel
 of filters go to a small array; while the next panel is multiplied, they are summed up and stored, one pair of pixels at a time,
@@ -35,6 +38,7 @@ from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, strassen_weights
 from kernels.conv2d.implicit_gemm import _height, _past, _tile
 from kernels.conv2d.packing import _pack_filters, kept, planned
+from kernels.conv2d.seen import pixels_seen, put_back
 from kernels.conv2d.strassen_blocks import PRODUCTS, RIGHT, VECTOR, left_sums, results, seven, take
 from kernels.gemm.micro import lanes
 from kernels.streaming import claim, finish, near
@@ -52,29 +56,30 @@ DEEP = 256              # filters of a data gradient, below which it is stored f
 
 def fits(x, weight, window, groups):
     """Whether this rung computes such a convolution itself."""
-    return window[:4] == (1, 1, 1, 1) and groups == 1 and _fits(x.dtype, x.shape, weight.shape[:2], window)
+    return window[:2] == (1, 1) and groups == 1 and _fits(x.dtype, x.shape, weight.shape[:2], window)
 
 
 @functools.lru_cache(512)
 def _fits(dtype, x_shape, filters, window):
-    return (dtype == np.float32 and window.pointwise and 0 not in x_shape
+    return (dtype == np.float32 and window[4:8] == (0, 0, 0, 0) and 0 not in x_shape
             and all(channels % (2 * lanes(np.float32)) == 0 for channels in filters))
 
 
 def pays(x, weight, window, groups):
     """Whether it is also faster: channels, filters and pixels are many."""
-    return fits(x, weight, window, groups) and _pays(x.shape, weight.shape[:2])
+    return fits(x, weight, window, groups) and _pays(x.shape, weight.shape[:2], window)
 
 
 @functools.lru_cache(512)
-def _pays(x_shape, filters):
+def _pays(x_shape, filters, window):
     (N, _, H, W), (K, C) = x_shape, filters
-    return N * H * W >= PIXELS and C * K >= SAVED * (C + K)
+    OH, OW = window.output_size(H, W)
+    return N * OH * OW >= PIXELS and C * K >= SAVED * (C + K)
 
 
 def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """See the room, and the module for the formula."""
-    if not fits(x, weight, window, groups):
+    if not (window.pointwise and fits(x, weight, window, groups)):
         return implicit_gemm.forward(x, weight, bias, window, groups, relu, out)
     x = layout.channels_last(x)
     y = layout.empty((len(x), len(weight), *x.shape[2:]), x.dtype) if out is None else out
@@ -92,9 +97,19 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
     below = tuple(needed and not found for needed, found in zip(needs, here))
     gx, gw, gbias = implicit_gemm.backward(gy, x, weight, window, groups, below, onto)
     if here[0]:
-        gx = layout.empty(x.shape, x.dtype) if onto is None else onto
-        _convolve(gy, weight, True, np.zeros(x.shape[1], x.dtype), (0, 0, int(onto is not None)), gx)
-    return gx, strassen_weights.weight_gradient(gy, x) if here[1] else gw, gbias
+        gx = _input_gradient(gy, x.shape, weight, window, onto)
+    return gx, strassen_weights.weight_gradient(gy, pixels_seen(x, window)) if here[1] else gw, gbias
+
+
+def _input_gradient(gy, shape, weight, window, onto):
+    gx, nothing = layout.empty(shape, gy.dtype) if onto is None else onto, np.zeros(shape[1], gy.dtype)
+    if window.pointwise:
+        _convolve(gy, weight, True, nothing, (0, 0, int(onto is not None)), gx)
+        return gx
+    seen = layout.empty((len(gy), shape[1], *gy.shape[2:]), gy.dtype)
+    _convolve(gy, weight, True, nothing, (0, 0, 0), seen)
+    put_back(seen, window, onto is not None, gx)
+    return gx
 
 
 def _convolve(x, weight, transposed, bias, last, y):

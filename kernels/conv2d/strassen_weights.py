@@ -1,4 +1,4 @@
-"""Weight gradient of a 1x1 convolution of stride 1 with fewer multiplications: Strassen's product of matrices.
+"""Weight gradient of a 1x1 convolution with fewer multiplications: Strassen's product of matrices.
 
     gW = GYᵀ · X        # (K, pixels) @ (pixels, C) -> (K, C)
 
@@ -40,11 +40,11 @@ def fits(gy, x):
 
 def weight_gradient(gy, x):
     """gW (K, C, 1, 1) of gy (N, K, H, W) and x (N, C, H, W), channels-last float32 that `fits`; see the module."""
-    (N, K, H, W), C, pixels = gy.shape, x.shape[1], gy.size // gy.shape[1]
+    K, C, pixels = gy.shape[1], x.shape[1], gy.size // gy.shape[1]
     splits = 2 if pixels >= MANY * K else 1         # of the pixels, each with sums of its own
     parts = -(-get_num_threads() // splits)         # of the filters
     parts *= -(-K * C * gy.itemsize // (4 * NEAR * parts))
-    sums = np.empty((splits, PRODUCTS, K // 2 + 1, C // 2 + APART), gy.dtype)     # a row more, lest the M_i share sets of a cache
+    sums = np.empty((splits, PRODUCTS, K // 2 + 1, C // 2 + APART), gy.dtype)     # a row more, lest M_i share a cache's sets
     chunk = CHUNK // (2 * (K + C) * gy.itemsize)
     chunks = max(1, -(-pixels // 2 // (splits * max(BLOCK, chunk))))
     blocks = -(-pixels // 2 // BLOCK)
@@ -58,7 +58,7 @@ def weight_gradient(gy, x):
 
 @njit(cache=True, parallel=True)
 def _correlate(gy, x, table, sides, sizes, sums):
-    """sums (splits, 7, K/2, ·) = the M_i of each split of the pixels. A task is a part of the filters for one split, in order."""
+    """sums (splits, 7, K/2, ·) = the M_i of each split of the pixels. A task is a part of the filters for one split."""
     parts, chunks, blocks = sizes
     splits, each = sums.shape[0], blocks // (sums.shape[0] * chunks)
     for task in prange(splits * parts):
@@ -74,8 +74,8 @@ def _correlate(gy, x, table, sides, sizes, sums):
 
 @njit(cache=True)
 def _grow(gy, x, table, sides, span, share, room, sums, which):
-    """sums (K/2, ·) = or += one product of some blocks of pixels, for a span of its rows. sides = (K/2, C/2); share = (first, one
-    past the last, of how many blocks); which = (the product, whether to add)."""
+    """sums (K/2, ·) = or += one product of some blocks of pixels, for a span of its rows. sides = (K/2, C/2); share = (first,
+    one past the last, of how many blocks); which = (the product, whether to add)."""
     (first, end, blocks), (i, adds), half = share, which, gy.shape[0] // 2
     most = (half + blocks - 1) // blocks
     for block in range(first, end):
@@ -110,7 +110,7 @@ def _pack_channels(sign, places, count, table, packed):
 
 @njit(cache=True)
 def _grow_block(sign, filters, channels, span, count, table, room, sums, adds):
-    """sums[k, c] (+)= Σ_q (A ± A')[k, q] · (B ± B')[q, c] for the rows k of `span` and one block of pixels, a few rows at a time.
+    """sums[k, c] (+)= Σ_q (A ± A')[k, q] · (B ± B')[q, c], rows k of `span`, q of one block of pixels; a few rows at a time.
 
     Each tile asks for a line of each pixel: the first two for the filters that are packed next, the others for a vector of the
     next block's channels."""

@@ -60,7 +60,7 @@ def test_threads_change_no_bit(shape, rng, monkeypatch):
 
 
 # N, C, H, W, K; bytes that stay near, in a chunk: one share, shares of the pixels and of the filters, chunks, half a tile left
-@pytest.mark.parametrize("shape, near, chunk", [
+@pytest.mark.parametrize(("shape", "near", "chunk"), [
     ((2, 96, 5, 7, 64), 1 << 20, 1 << 20), ((6, 32, 17, 11, 128), 1 << 12, 1 << 20), ((4, 160, 31, 16, 96), 1 << 20, 1 << 16),
     ((2, 544, 8, 9, 192), 1 << 14, 1 << 10), ((1, 32, 1, 2, 32), 1 << 20, 1 << 20)], ids=str)
 def test_weight_gradients_in_every_partition(shape, near, chunk, rng, monkeypatch):
@@ -142,7 +142,27 @@ def test_pays_where_channels_filters_and_pixels_are_many(rng):
     assert not strassen.pays(x, w[:96], WINDOW, 1)
 
 
-@pytest.mark.parametrize("change", ["float64", "stride", "padding", "kernel", "groups", "channels"])
+@pytest.mark.parametrize(("stride", "H", "W"), [(2, 9, 8), ((3, 2), 10, 13), ((1, 2), 6, 5)], ids=str)
+def test_gradients_of_larger_strides(stride, H, W, rng):
+    """Of pixels that are seen and of those that are not, new and added to what is there; forward, the rung below runs."""
+    window = Window2d.of(1, stride, 0)
+    x, w, b, _ = arrays((2, 64, H, W, 96), rng)
+    gy = rng.standard_normal((2, 96, *window.output_size(H, W))).astype(np.float32)
+    there = layout.channels_last(rng.standard_normal(x.shape).astype(np.float32))
+    assert strassen.fits(x, w, window, 1)
+    with kernels.using(conv2d="reference"):
+        exact = kernels.conv2d.backward(*(a.astype(np.float64) for a in (gy, x, w)), window)
+    with kernels.using(conv2d="strassen"):
+        for actual, expected in zip(kernels.conv2d.backward(gy, x, w, window), exact):
+            close(actual, expected, 1e-6)
+        onto = there.copy(order="K")
+        close(kernels.conv2d.backward(gy, x, w, window, 1, (True, False, False), onto)[0], there + exact[0], 1e-6)
+        y = kernels.conv2d.forward(x, w, b, window)
+    with kernels.using(conv2d="implicit_gemm"):
+        np.testing.assert_array_equal(y, kernels.conv2d.forward(x, w, b, window))
+
+
+@pytest.mark.parametrize("change", ["float64", "padding", "kernel", "groups", "channels"])
 def test_leaves_other_convolutions_to_the_rung_below(change, rng):
     x, w, b, gy = arrays((2, 64, 9, 8, 64), rng)
     window, groups = WINDOW, 1
@@ -153,7 +173,7 @@ def test_leaves_other_convolutions_to_the_rung_below(change, rng):
     elif change == "groups":
         groups, w = 2, w[:, :32].copy()
     else:
-        window = Window2d.of(*{"stride": (1, 2, 0), "padding": (1, 1, 1), "kernel": (2, 1, 0)}[change])
+        window = Window2d.of(*{"padding": (1, 1, 1), "kernel": (2, 1, 0)}[change])
         w = rng.standard_normal((64, 64, *window[:2])).astype(np.float32)
         gy = rng.standard_normal((2, 64, *window.output_size(9, 8))).astype(np.float32)
     assert not strassen.fits(x, w, window, groups)
