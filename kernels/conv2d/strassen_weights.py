@@ -28,21 +28,24 @@ from kernels.streaming import LINE, near
 
 NEAR = 1 << 19          # bytes of a task's share of an M_i, that stay in the second cache
 CHUNK = 1 << 23         # bytes of pixels that stay in the third
+LEAST = 256             # channels and filters: with 128 an Intel Xeon loses more than an AMD EPYC wins
 MANY = 4                # pixels to a filter, from which on to share out pixels is cheaper than to share out filters
 WIDTH = VECTOR // 4     # values of float32 to a vector
 
 
 def fits(gy, x):
-    """Whether pixels pair and halves of filters and channels fill whole tiles."""
+    """Whether pixels pair, halves of filters and channels fill whole tiles, and neither are too few to pay for the sums."""
     (N, K, H, W), C = gy.shape, x.shape[1]
-    return N * H * W % 2 == 0 and K % (2 * PACKED) == 0 and C % (2 * lanes(np.float32)) == 0
+    return N * H * W % 2 == 0 and K % (2 * PACKED) == 0 and C % (2 * lanes(np.float32)) == 0 and min(K, C) >= LEAST
 
 
 def weight_gradient(gy, x):
     """gW (K, C, 1, 1) of gy (N, K, H, W) and x (N, C, H, W), channels-last float32 that `fits`; see the module."""
     K, C, pixels = gy.shape[1], x.shape[1], gy.size // gy.shape[1]
     splits = 2 if pixels >= MANY * K else 1         # of the pixels, each with sums of its own
-    parts = -(-get_num_threads() // splits)         # of the filters
+    parts, sets = -(-get_num_threads() // splits), 1        # of the filters, which pack all channels each; of the products
+    if parts >= PRODUCTS:
+        parts, sets = parts // PRODUCTS, PRODUCTS
     parts *= -(-K * C * gy.itemsize // (4 * NEAR * parts))
     sums = np.empty((splits, PRODUCTS, K // 2 + 1, C // 2 + APART), gy.dtype)     # a row more, lest M_i share a cache's sets
     chunk = CHUNK // (2 * (K + C) * gy.itemsize)
@@ -50,7 +53,7 @@ def weight_gradient(gy, x):
     blocks = -(-pixels // 2 // BLOCK)
     blocks += -blocks % (splits * chunks)
     _correlate(layout.rows(gy), layout.rows(x), panels(C // 2, gy.dtype, most=3),
-               (K // 2, C // 2), (min(parts, K // 2 // PACKED), chunks, blocks), sums)
+               (K // 2, C // 2), (min(parts, K // 2 // PACKED), sets, chunks, blocks), sums)
     gw = np.empty((K, C, 1, 1), gy.dtype)
     _assemble(sums, np.zeros(C // 2, gy.dtype), gw.reshape(K, C))
     return gw
@@ -58,17 +61,18 @@ def weight_gradient(gy, x):
 
 @njit(cache=True, parallel=True)
 def _correlate(gy, x, table, sides, sizes, sums):
-    """sums (splits, 7, K/2, ·) = the M_i of each split of the pixels. A task is a part of the filters for one split."""
-    parts, chunks, blocks = sizes
+    """sums (splits, 7, K/2, ·) = the M_i of each split of the pixels. A task is a part of the filters for one split and one set
+    of products."""
+    parts, sets, chunks, blocks = sizes
     splits, each = sums.shape[0], blocks // (sums.shape[0] * chunks)
-    for task in prange(splits * parts):
-        split, part = task % splits, task // splits
+    for task in prange(splits * parts * sets):
+        split, part, own = task % splits, task // splits % parts, task // (splits * parts)
         tiles = sides[0] // PACKED
         span = tiles * part // parts * PACKED, tiles * (part + 1) // parts * PACKED
         packed, taps = near(BLOCK * sides[1], x), near(BLOCK * PACKED, x)
         for chunk in range(chunks):
             first = (split * chunks + chunk) * each
-            for i in range(PRODUCTS):
+            for i in range(own, PRODUCTS, sets):
                 _grow(gy, x, table, sides, span, (first, first + each, blocks), (packed, taps), sums[split, i], (i, chunk > 0))
 
 

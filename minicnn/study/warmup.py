@@ -24,7 +24,7 @@ SMALL = {"conv2d": {"shape": (2, 4, 8, 8), "out": 4}, "linear": {"shape": (2, 64
          "pool2d": {"shape": (2, 4, 8, 8)}, "loss": {"shape": (2, 4)}, "dropout": {"shape": (2, 8)}}
 SMALL_MAP = {"shape": (2, 4, 8, 8)}
 SUITABLE = {"grouped": [{"shape": (2, 32, 8, 8), "out": 32, "groups": 8}],
-            "strassen": [{"shape": (2, 64, 8, 8), "out": 64, "kernel": 1, "padding": 0}],
+            "strassen": [{"shape": (2, 256, 8, 8), "out": 256, "kernel": 1, "padding": 0, "stride": s} for s in (1, 2)],
             "winograd": [{"shape": (2, 64, 14, 14), "out": 64}, {"shape": (2, 512, 7, 7), "out": 512}]}
 
 
@@ -143,7 +143,7 @@ STEPS = {
     "linear backward": ("Linear", _benched("linear", "backward")),
     "max pooling backward": ("MaxPool2d", _benched("pool2d", "backward")),
     "convolution backward": ("Conv2d", lambda dtype: _convolution(dtype, "implicit_gemm", "backward", 64, 8, 1)),
-    "strassen backward": ("Conv2d", lambda dtype: _convolution(dtype, "strassen", "backward", 64, 8, 1)),
+    "strassen backward": ("Conv2d", lambda dtype: _convolution(dtype, "strassen", "backward", 256, 8, 1)),
     "winograd backward, many filters": ("Conv2d", lambda dtype: _convolution(dtype, "winograd", "backward", 512, 7, 3)),
     "winograd backward": ("Conv2d", lambda dtype: _convolution(dtype, "winograd", "backward", 64, 8, 3)),
     "loss": ("Loss", _benched("loss", "forward", "backward")),

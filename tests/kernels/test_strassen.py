@@ -17,8 +17,9 @@ CHANNELS_AND_FILTERS = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
 @pytest.fixture(autouse=True)
-def data_gradients_of_few_filters_too(monkeypatch):
+def gradients_of_few_filters_too(monkeypatch):
     monkeypatch.setattr(strassen, "DEEP", 0)
+    monkeypatch.setattr(strassen_weights, "LEAST", 0)
 
 
 def arrays(shape, rng):
@@ -75,7 +76,8 @@ def test_weight_gradients_in_every_partition(shape, near, chunk, rng, monkeypatc
     wide = layout.channels_last(rng.standard_normal((len(x), x.shape[1] + 48, *x.shape[2:])).astype(np.float32))
     wide[:, 16:-32] = x
     np.testing.assert_array_equal(strassen_weights.weight_gradient(gy, wide[:, 16:-32]), gw)
-    with threads.num_threads(1):
+    for count in (1, 14):
+        monkeypatch.setattr(strassen_weights, "get_num_threads", lambda count=count: count)
         np.testing.assert_array_equal(strassen_weights.weight_gradient(gy, x), gw)
 
 
@@ -90,14 +92,15 @@ def test_pixels_without_a_partner_are_left_to_the_rung_below(rng):
         np.testing.assert_array_equal(a, b)
 
 
-def test_data_gradients_of_few_filters_are_left_to_the_rung_below(rng, monkeypatch):
+@pytest.mark.parametrize(("module", "name", "least", "result"), [(strassen, "DEEP", 96, 0), (strassen_weights, "LEAST", 64, 1)])
+def test_gradients_of_few_filters_are_left_to_the_rung_below(module, name, least, result, rng, monkeypatch):
     x, w, _, gy = arrays((2, 64, 5, 7, 96), rng)
     with kernels.using(conv2d="implicit_gemm"):
-        below = kernels.conv2d.backward(gy, x, w, WINDOW)[0]
-    for least, same in ((97, True), (96, False)):
-        monkeypatch.setattr(strassen, "DEEP", least)
+        below = kernels.conv2d.backward(gy, x, w, WINDOW)[result]
+    for limit, same in ((least + 1, True), (least, False)):
+        monkeypatch.setattr(module, name, limit)
         with kernels.using(conv2d="strassen"):
-            assert np.array_equal(kernels.conv2d.backward(gy, x, w, WINDOW)[0], below) == same
+            assert np.array_equal(kernels.conv2d.backward(gy, x, w, WINDOW)[result], below) == same
 
 
 @CHANNELS_AND_FILTERS
