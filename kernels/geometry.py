@@ -50,9 +50,14 @@ class Window2d(NamedTuple):
         return np.dtype(np.uint8 if self.kernel_h * self.kernel_w <= 256 else np.int32)
 
     @property
+    def one_pixel(self):
+        """True for a 1x1 window, of any stride, over an unpadded input: what it shows is one of the input's pixels."""
+        return self[:2] == (1, 1) and self[4:8] == (0, 0, 0, 0)
+
+    @property
     def pointwise(self):
-        """True for a 1x1 window that moves by one pixel over an unpadded input."""
-        return self[:8] == (1, 1, 1, 1, 0, 0, 0, 0)
+        """True for such a window that moves by one pixel."""
+        return self.one_pixel and self[2:4] == (1, 1)
 
     def output_size(self, height, width):
         """(OH, OW) for an input of height x width pixels; raises ShapeError where no window fits."""

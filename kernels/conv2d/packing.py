@@ -174,6 +174,13 @@ def _pack_filters(w, T, block, d0, depth):
             block[e % T * depth + d0 + e // T, k] = w[k, e]
 
 
+@njit(cache=True)
+def _add(row, more):
+    """row += the first of `more`; with += of arrays the texts of NumPy's errors would be compiled too."""
+    for k in range(row.size):
+        row[k] += more[k]
+
+
 @njit(cache=True, parallel=True)
 def unpack(sums, m, gw):
     """gw (groups, K/groups, C/groups, T) from sums (splits, merged groups, (t, c), filters): the splits added up in order, what
@@ -182,11 +189,8 @@ def unpack(sums, m, gw):
     _, Kg, Cg, T = gw.shape
     width = VECTOR // gw.itemsize
     for task in prange(G * rows):
-        total = sums[0, task // rows, task % rows]
-        for split in range(1, splits):      # of arrays, with += the texts of NumPy's errors would be compiled too
-            more = sums[split, task // rows, task % rows]
-            for k in range(total.size):
-                total[k] += more[k]
+        for split in range(1, splits):
+            _add(sums[0, task // rows, task % rows], sums[split, task // rows, task % rows])
     blocks = (Kg + width - 1) // width
     for task in prange(G * m * blocks):
         g, first = task // blocks, task % blocks * width
@@ -203,9 +207,7 @@ def add_splits(sums, gw):
         for c in range(row.size):
             row[c] = sums[0, k, c]
         for split in range(1, sums.shape[0]):
-            more = sums[split, k]
-            for c in range(row.size):
-                row[c] += more[c]
+            _add(row, sums[split, k])
 
 
 @njit(cache=True)

@@ -28,6 +28,7 @@ def put_back(seen, window, adds, x):
 
 @njit(cache=True, parallel=True)
 def _gather(x, size, stride, seen):
+    """seen (N, OH, OW, C) from the rows x (N·H·W, ·) of an image of size = (H, W); a task is a row of `seen`."""
     N, OH, OW, C = seen.shape
     ahead = distance(x, C)
     for row in prange(N * OH):
@@ -41,6 +42,7 @@ def _gather(x, size, stride, seen):
 
 @njit(cache=True, parallel=True)
 def _scatter(seen, stride, adds, size, x):
+    """The rows x (N·H·W, ·) of an image of size = (H, W) from seen (N, OH, OW, C); a task is a row of the image."""
     N, OH, OW, C = seen.shape
     for row in prange(N * size[0]):
         n, i = row // size[0], row % size[0]

@@ -36,7 +36,7 @@ from numba import get_num_threads, prange
 from kernels import layout
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, strassen_weights
-from kernels.conv2d.implicit_gemm import _height, _past, _tile
+from kernels.conv2d.implicit_gemm import APART, _height, _past, _tile
 from kernels.conv2d.packing import _pack_filters, kept, planned
 from kernels.conv2d.seen import pixels_seen, put_back
 from kernels.conv2d.strassen_blocks import PRODUCTS, RIGHT, VECTOR, left_sums, results, seven, take
@@ -47,7 +47,6 @@ ANY_ORDER = True        # arrays are put in channels-last order here
 NEAR = 3 << 17          # bytes of the sums of pixels, of all products, that stay in the second cache
 LEAST, MOST = 36, 54    # pairs of pixels to a block
 SPARE = 16              # rows behind a block's products that its last tile may write
-APART = 16              # values between rows of sums: at powers of two they would share the cache's sets
 SOON = 2                # pairs from the one that is stored to the one whose lines are asked for
 PIXELS = 512            # below, the packing of the weights takes longer
 SAVED = 85              # C·K / (C + K): products for each addition, from which on it pays
@@ -61,7 +60,7 @@ def fits(x, weight, window, groups):
 
 @functools.lru_cache(512)
 def _fits(dtype, x_shape, filters, window):
-    return (dtype == np.float32 and window[4:8] == (0, 0, 0, 0) and 0 not in x_shape
+    return (dtype == np.float32 and window.one_pixel and 0 not in x_shape
             and all(channels % (2 * lanes(np.float32)) == 0 for channels in filters))
 
 
@@ -102,6 +101,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
 
 
 def _input_gradient(gy, shape, weight, window, onto):
+    """gx of `shape` (N, C, H, W), or `onto` with it added, from gy (N, K, OH, OW): gX = gY · Wᵀ of the pixels that are seen."""
     gx, nothing = layout.empty(shape, gy.dtype) if onto is None else onto, np.zeros(shape[1], gy.dtype)
     if window.pointwise:
         _convolve(gy, weight, True, nothing, (0, 0, int(onto is not None)), gx)
