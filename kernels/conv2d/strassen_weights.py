@@ -28,7 +28,7 @@ from kernels.streaming import LINE, near
 
 NEAR = 1 << 19          # bytes of a task's share of an M_i, that stay in the second cache
 CHUNK = 1 << 23         # bytes of pixels that stay in the third
-LEAST = 256             # channels and filters: with 128 an Intel Xeon loses more than an AMD EPYC wins
+LEAST = 256             # channels and filters: with fewer the sums cost what the products save
 MANY = 4                # pixels to a filter, from which on to share out pixels is cheaper than to share out filters
 WIDTH = VECTOR // 4     # values of float32 to a vector
 
