@@ -23,21 +23,22 @@ from kernels.compiling import njit
 from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
 from kernels.conv2d.packing import ROWS, WIDE, add_splits, copy_vectors, kept, pack, panels, planned, unpack
 from kernels.gemm.micro import registers, rows_copy, rows_tile
-from kernels.streaming import claim, finish, near
+from kernels.streaming import LINE, finish, near
 
 VECTOR = registers()[0]         # bytes
 MOST = 360                      # pixels to a block, at the most, a multiple of every tile's rows
 BLOCK = 120                     # pixels to a block of a weight gradient, at the most
 NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: about a second cache
-TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile
+TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile, of one vector PACKED
 PACKED = 2 * TAPS               # rows packed at once: of float32 a cache line, or half of one
+CLOSE = 64                      # values from pixel to pixel, up to which taps are not packed
 SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own, where these are small
 APART = 16                      # values between rows of sums: at powers of two they would share the cache's sets
 PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
 _copy_taps = rows_copy(PACKED)
-_taps_one, _taps_two, _taps_three = (rows_tile(TAPS, vectors, VECTOR) for vectors in (1, 2, 3))
+_taps_one, _taps_two, _taps_three = (rows_tile(PACKED if vectors == 1 else TAPS, vectors, VECTOR) for vectors in (1, 2, 3))
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
 
@@ -91,7 +92,7 @@ def _starts(bias, plan, dtype):
 def _tile(vectors, a, runs, b, c, like):
     """One tile of the panel's width."""
     if vectors == 1:
-        _one(a, runs, b, c[:6], like)
+        _one(a, runs, b, c, like)
     elif vectors == 2:
         _two(a, runs, b, c, like)
     elif vectors == 3:
@@ -127,37 +128,36 @@ def _place(classes, k, first, count, places):
 def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare):
     """One block of pixels against one panel of filters of one group. coming = (address, bytes, rows of the panel): what of the
     next block is asked for meanwhile; and the address of the next panel, or 0. The lines that a tile will be stored to are
-    asked for between its steps, too, or all at once where steps are few or have no room for another load: one vector's."""
+    asked for between its steps, too."""
     first, vectors = panel
     ahead, share, depth, next_ = coming
     # filters of the group, where its channels and its results begin; adds: 1 to what is in memory, 2 to what was just stored
     columns, shift, to, relu, past, adds = sizes
     size, width, height = y.itemsize, VECTOR // y.itemsize, _height(vectors)
-    a, c = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size
+    a, c, tiles = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size, (count + height - 1) // height
     start_at, left = start.ctypes.data + first * width * size, columns - first * width
-    steps, runs_at = np.arange(height) * vectors * width, (runs.ctypes.data, runs.shape[0])
-    share //= (count + height - 1) // height
-    pace = (share + depth - 1) // depth
-    part = depth * vectors * VECTOR * height // max(height, count) if next_ else 0       # of the next panel to a tile
-    b_pace = (part + depth - 1) // depth
-    lines = np.full(vectors * height, np.int64(spare.ctypes.data))      # an address of our own where nothing is claimed
-    claims = lines.ctypes.data, 0 if past else vectors * height - 1
-    for q in range(0, count, height):
-        ahead += share
-        b_ahead = next_ + q // height * part
-        reads, writes = places[0, q:].ctypes.data, places[1, q:].ctypes.data
-        if not past:
+    share //= tiles
+    part = depth * vectors * VECTOR // tiles if next_ else 0            # of the next panel to a tile
+    one, none = np.int64(1), np.int64(0)        # literal numbers are types of their own: the tiles would be compiled once more
+    pace, b_pace = (share + depth - 1) // depth, (part + depth - 1) // depth
+    reads = a, np.uint64(places[0].ctypes.data), one, ahead + share, pace, next_, b_pace
+    lines = np.full(vectors * (1 if past else tiles * height), np.int64(spare.ctypes.data))     # ours where nothing is claimed
+    if not past:
+        for q in range(tiles * height):
             for v in range(vectors):
-                for i in range(height):
-                    lines[v * height + i] = c + places[1, q + i] * size + v * VECTOR
-            for k in range(depth if vectors > 1 else 0, lines.size):
-                claim(lines[k], 1, y)
-        if left >= vectors * width:
-            _tile(vectors, (a, reads, 1, ahead, pace, b_ahead, b_pace), runs_at, (packed.ctypes.data, vectors * width),
-                  (c, writes, start_at, c if adds else 0, relu, past, *claims), y)
-            continue
-        _tile(vectors, (a, reads, 1, ahead, pace, b_ahead, b_pace), runs_at, (packed.ctypes.data, vectors * width),
-              (np.int64(spare.ctypes.data), steps.ctypes.data, start_at, 0, 0, 0, *claims), y)
+                lines[q * vectors + v] = c + places[1, q] * size + v * VECTOR
+    claims = lines.ctypes.data, none if past else vectors * height - 1
+    filters = packed.ctypes.data, vectors * width
+    if left >= vectors * width:
+        _tile(vectors, reads, (runs.ctypes.data, runs.shape[0], tiles, share, part), filters,
+              (c, np.uint64(places[1].ctypes.data), start_at, c if adds else 0, relu, past, *claims), y)
+        return
+    steps = np.arange(height) * vectors * width
+    to_spare = np.int64(spare.ctypes.data), np.uint64(steps.ctypes.data)
+    for q in range(0, count, height):
+        _tile(vectors, (a, np.uint64(places[0, q:].ctypes.data), *reads[2:]),
+              (runs.ctypes.data, runs.shape[0], one, share, part), filters,
+              (*to_spare, start_at, none, none, none, lines.ctypes.data, none), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
             for k in range(left):
@@ -259,9 +259,11 @@ def _sums(gy, x, shape, window, groups):
     blocks = -(-gy.size // (shape[0] * BLOCK))
     # shares of the pixels, the same for any number of threads; where sums fill the cache, tasks share the rows of gW instead
     splits = 1 if T * depth * wide * gy.itemsize > NEAR else min(SPLITS, blocks)
-    ranges = max(1, min(-(-get_num_threads() // (splits * G)), T * depth // PACKED))    # and of the rows of gW
+    ranges = max(1, min(-(-get_num_threads() // splits), G if G > 1 else T * depth // PACKED))      # of groups, or of gW's rows
     sums = np.empty((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
-    _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges), sums)
+    direct = depth * x.itemsize <= LINE or layout.pitch(x) <= CLOSE
+    room = max(BLOCK, min(8 * BLOCK, NEAR // 8 // (layout.pitch(x) * x.itemsize))) if direct else BLOCK
+    _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges, int(direct), room), sums)
     return sums
 
 
@@ -294,12 +296,13 @@ def _segments(classes, k, first, count, segments):
 
 
 @njit(cache=True)
-def _pack_filters(gy, segments, step, to, columns, table, packed):
-    """packed[panel][q, :] = the panel's filters of the block's pixel q, zeros where the filters end."""
+def _pack_filters(gy, segments, step, to, columns, table, room, packed):
+    """packed[panel][q, :] = the panel's filters of the block's pixel q, zeros where the filters end; there is room for so many
+    pixels."""
     flat, width, size = gy.reshape(-1), VECTOR // gy.itemsize, gy.itemsize
     for p in range(table.shape[0]):
         first, wide, vectors = table[p, 0] * width, table[p, 1] * width, table[p, 1]
-        left, panel, q = min(wide, columns - first), packed[first * BLOCK:(first + wide) * BLOCK], 0
+        left, panel, q = min(wide, columns - first), packed[first * room:(first + wide) * room], 0
         for s in range(segments.shape[0]):
             at, count = segments[s, 1] + to + first, segments[s, 2]
             target, source = panel.ctypes.data + q * wide * size, gy.ctypes.data + at * size
@@ -330,11 +333,14 @@ def _pack_taps(x, segments, step, shift, left, packed):
 
 
 @njit(cache=True)
-def _coming_block(gy, x, first, gy_dense, x_dense):
-    """(address, bytes) of a block of gy, then of x, from its first segment on; none where pixels lie apart."""
+def _coming_block(gy, x, first, count, steps, part, parts):
+    """(address, bytes) of one of so many parts of a block of gy, then of x, from its first segment on; none where pixels lie
+    apart, to judge by their steps (x, gy)."""
     size = gy.itemsize
-    return (np.int64(gy.ctypes.data) + first[1] * size, BLOCK * gy.shape[1] * size if gy_dense else 0,
-            np.int64(x.ctypes.data) + first[0] * size, BLOCK * x.shape[1] * size if x_dense else 0)
+    gy_bytes = count * gy.shape[1] * size // parts if steps[1] == gy.shape[1] else 0
+    x_bytes = count * x.shape[1] * size // parts if steps[0] == x.shape[1] else 0
+    return (np.int64(gy.ctypes.data) + first[1] * size + part * gy_bytes, gy_bytes,
+            np.int64(x.ctypes.data) + first[0] * size + part * x_bytes, x_bytes)
 
 
 @njit(cache=True)
@@ -352,6 +358,12 @@ def _dense(gy, segments, to, columns):
 
 
 @njit(cache=True)
+def _rows_of(vectors):
+    """Rows of a weight gradient to a tile."""
+    return PACKED if vectors == 1 else TAPS
+
+
+@njit(cache=True)
 def _taps(vectors, a, runs, b, c, like):
     """One tile of a weight gradient, of the panel's width."""
     if vectors == 1:
@@ -363,43 +375,72 @@ def _taps(vectors, a, runs, b, c, like):
 
 
 @njit(cache=True)
-def _correlate_block(x, segments, step, coming, span, runs, block, table, sums):
-    """sums[t, k] += Σ_q X[q, t] · GY[q, k] for the rows t of `span` and one block of pixels, a few rows at a time.
+def _rows(runs, row0, row1):
+    """(·, 2): for each value of the runs that is a row of gW from row0 to row1 its shift, and the row."""
+    rows, count = np.empty((row1 - row0, 2), np.int64), 0
+    for run in range(runs.shape[0]):
+        first = runs[run, 2]
+        for row in range(max(first, row0), min(first + runs[run, 1], row1)):
+            rows[count, 0], rows[count, 1] = runs[run, 0] + row - first, row
+            count += 1
+    return rows[:count]
+
+
+@njit(cache=True)
+def _places(segments):
+    """(·, 3): of each segment where x is read, its length, and which pixel of the block is its first."""
+    places, q = np.empty(segments.shape, np.int64), 0
+    for s in range(segments.shape[0]):
+        places[s, 0], places[s, 1], places[s, 2] = segments[s, 0], segments[s, 2], q
+        q += segments[s, 2]
+    return places
+
+
+@njit(cache=True)
+def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums):
+    """sums[t, k] += Σ_q X[q, t] · GY[q, k] for some rows t, see _rows, and one block of pixels, a few rows at a time.
 
     coming: see _coming_block; each tile asks for a share of it, two lines at each pixel: where rows are few, one would not do.
     block = (pixels, room for packed filters, for packed taps, source, its step): where there is a source, see _dense, the first
-    tiles read the filters there, and pack them on their way.
+    tiles read the filters there, and pack them on their way. Without room for taps, x is read where it lies.
     """
     size, width = x.itemsize, VECTOR // x.itemsize
-    shift, row0, row1 = span
     count, filters, taps, source, step_there = block
-    each, writes, whole = np.arange(TAPS), np.empty(PACKED, np.int64), np.array([[0, count, 0]])
-    pixels = whole.ctypes.data, 1
-    tiles, tile = max(1, (row1 - row0) * table.shape[0] // TAPS), 0
+    each, writes, direct = np.arange(PACKED), np.empty(PACKED, np.int64), taps.size == 0
+    places = _places(segments) if direct else np.array([[0, count, 0]])
+    a_from, a_step = (np.int64(x.ctypes.data), step) if direct else (np.int64(taps.ctypes.data), PACKED)
+    pixels = places.ctypes.data, places.shape[0]
+    tiles, tile = max(1, rows.shape[0] * table.shape[0] // TAPS), 0
     half = (coming[1] + coming[3]) // 2
     share = half // tiles
     pace = (share + count - 1) // count
-    for run in range(runs.shape[0]):
-        first = runs[run, 2]
-        for row in range(max(first, row0), min(first + runs[run, 1], row1), PACKED):
-            left = min(first + runs[run, 1], row1, row + PACKED) - row
-            _pack_taps(x, segments, step, shift + runs[run, 0] + row - first, left, taps)
+    row = 0
+    while row < rows.shape[0]:
+        left = min(PACKED, rows.shape[0] - row)
+        if direct:
             for i in range(PACKED):
-                writes[i] = (row + i if i < left else sums.shape[0] - 1) * sums.shape[1]
-            for p in range(table.shape[0]):
-                first_filter, wide = table[p, 0] * width, table[p, 1] * width
-                b = filters.ctypes.data + first_filter * BLOCK * size
-                to = sums.ctypes.data + first_filter * size
-                for some in range(0, left, TAPS):
-                    ahead, later = _ahead(coming, tile * share), _ahead(coming, half + tile * share)
-                    tile += 1
-                    a = taps.ctypes.data + some * size, each.ctypes.data, PACKED, ahead, pace, later, pace
-                    c = (to, writes[some:].ctypes.data, 0, to, 0, 0)
-                    if source and some == 0:
-                        _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
-                    else:
-                        _taps(table[p, 1], a, pixels, (b, wide), c, x)
-            source = np.int64(0)
+                each[i] = shift + rows[row + min(i, left - 1), 0]
+        else:
+            while rows[row + left - 1, 0] - rows[row, 0] >= left:       # no longer than what lies side by side
+                left -= 1
+            _pack_taps(x, segments, step, shift + rows[row, 0], left, taps)
+        for i in range(PACKED):
+            writes[i] = (rows[row + i, 1] if i < left else sums.shape[0] - 1) * sums.shape[1]
+        for p in range(table.shape[0]):
+            first_filter, wide = table[p, 0] * width, table[p, 1] * width
+            b = filters.ctypes.data + first_filter * (filters.size // sums.shape[1]) * size
+            to = sums.ctypes.data + first_filter * size
+            for some in range(0, left, _rows_of(table[p, 1])):
+                ahead, later = _ahead(coming, tile * share), _ahead(coming, half + tile * share)
+                tile += 1
+                a = a_from, each[some:].ctypes.data, a_step, ahead, pace, later, pace
+                c = (to, writes[some:].ctypes.data, 0, to, 0, 0)
+                if source and some == 0:
+                    _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
+                else:
+                    _taps(table[p, 1], a, pixels, (b, wide), c, x)
+        source = np.int64(0)
+        row += left
 
 
 @njit(cache=True)
@@ -412,36 +453,39 @@ def _clear(sums):
 
 @njit(cache=True, parallel=True)
 def _correlate(x, gy, table, classes, images, sizes, sums):
-    """A task is some rows of gW of one group over every splits-th block of pixels, in order."""
-    columns, depth, ranges = sizes
+    """A task is some groups, or some rows of gW of the only one, over every splits-th block of pixels, in order."""
+    columns, depth, ranges, direct, room = sizes
     splits, groups, rows, wide = sums.shape
     rows -= 1
-    for task in prange(splits * groups * ranges):
-        split, g, part = task // (groups * ranges), task // ranges % groups, task % ranges
-        span = (g * depth, rows * part // ranges, rows * (part + 1) // ranges)
-        segments, next_ = np.empty((BLOCK, 3), np.int64), np.empty((1, 3), np.int64)
-        filters, taps = near(BLOCK * wide, x), near(BLOCK * PACKED, x)
-        _clear(sums[split, g, span[1]:span[2]])
-        _clear(sums[split, g, rows:])
+    for task in prange(splits * ranges):
+        split, part = task // ranges, task % ranges
+        g0, g1 = (groups * part // ranges, groups * (part + 1) // ranges) if groups > 1 else (0, 1)
+        row0, row1 = (rows * part // ranges, rows * (part + 1) // ranges) if groups == 1 else (0, rows)
+        segments, next_ = np.empty((room, 3), np.int64), np.empty((1, 3), np.int64)
+        filters, taps = near(room * wide, x), near(0 if direct else BLOCK * PACKED, x)
+        for g in range(g0, g1):
+            _clear(sums[split, g, row0:row1])
+            _clear(sums[split, g, rows:])
         block = 0
         for k in range(classes.table.shape[0]):
             pixels = images * classes.table[k, 1] * classes.table[k, 3]
-            runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
-            blocks = (pixels + BLOCK - 1) // BLOCK
+            some = _rows(classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]], row0, row1)
+            blocks = (pixels + room - 1) // room
             if blocks > splits:         # as many for every split
                 blocks += -blocks % splits
             most = (pixels + blocks - 1) // blocks
             for q0 in range(0, pixels, most):
-                if block % splits == split and runs.shape[0]:
+                if block % splits == split and some.shape[0]:
                     count = min(most, pixels - q0)
                     found, step, gy_step = _segments(classes, k, q0, count, segments)
-                    source = _dense(gy, segments[:found], g * columns, columns)
-                    if not source:
-                        _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, filters)
                     _segments(classes, k, min(pixels - 1, q0 + splits * most), 1, next_)
-                    coming = _coming_block(gy, x, next_[0], gy_step == columns, step == depth and ranges == 1)
-                    _correlate_block(x, segments[:found], step, coming, span, runs, (count, filters, taps, source, gy_step),
-                                     table, sums[split, g])
+                    for g in range(g0, g1):
+                        source = _dense(gy, segments[:found], g * columns, columns)
+                        if not source:
+                            _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, room, filters)
+                        coming = _coming_block(gy, x, next_[0], most, (step, gy_step), (g - g0) + part, (g1 - g0) * ranges)
+                        _correlate_block(x, segments[:found], step, coming, g * depth, some,
+                                         (count, filters, taps, source, gy_step), table, sums[split, g])
                 block += 1
 
 

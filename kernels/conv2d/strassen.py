@@ -218,8 +218,8 @@ def _panel(sums, packed, table, sizes, coming, places, ends, y):
         a, c = sums.ctypes.data + i * pairs * pitch * size, now + i * (pairs + SPARE) * wide * size
         for t in range(tiles):
             # types as in implicit_gemm, lest the tiles are compiled once more
-            _tile(vectors, (a, np.uint64(reads.ctypes.data + 8 * t * height), 1, ahead, pace, b_ahead, b_pace),
-                  (run.ctypes.data, zero + 1), (np.uint64(b), wide),
+            _tile(vectors, (a, np.uint64(reads.ctypes.data + 8 * t * height), zero + 1, ahead, pace, b_ahead, b_pace),
+                  (run.ctypes.data, zero + 1, zero + 1, zero, zero), (np.uint64(b), wide),
                   (c + t * height * wide * size, writes.ctypes.data, zero, zero, zero, zero, lines.ctypes.data, zero), y)
             ahead, b_ahead = ahead + share, b_ahead + part
             until = late[4] * (i * tiles + t + 1) // (PRODUCTS * tiles)

@@ -203,10 +203,9 @@ def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
 @njit(cache=True)
 def _multiply_point(V, filters, vectors, count, run, places, M):
     """M[t, k] = Σ_c V[t, c] · filters[c, k] for one panel of filters"""
-    b = filters.ctypes.data, vectors * VECTOR // V.itemsize
-    for t in range(0, count, _height(vectors)):
-        _tile(vectors, (V.ctypes.data, places[0, t:].ctypes.data, 1), (run.ctypes.data, 1), b,
-              (M.ctypes.data, places[1, t:].ctypes.data, 0, 0, 0, 0), V)
+    tiles = (count + _height(vectors) - 1) // _height(vectors)
+    _tile(vectors, (V.ctypes.data, places[0].ctypes.data, 1), (run.ctypes.data, 1, tiles),
+          (filters.ctypes.data, vectors * VECTOR // V.itemsize), (M.ctypes.data, places[1].ctypes.data, 0, 0, 0, 0), V)
 
 
 def _weight_gradient(gy, x, window):
@@ -267,10 +266,9 @@ def _correlate_point(V, D, table, sizes, places, adds, sums):
     run = np.array([[0, count, 0]])
     for p in range(table.shape[0]):
         first, vectors = table[p]
-        b, to = (D.ctypes.data + first * VECTOR, K + APART), sums.ctypes.data + first * VECTOR
-        for c in range(0, c1 - c0, _height(vectors)):
-            _tile(vectors, (V.ctypes.data, places[0, c:].ctypes.data, C + APART), (run.ctypes.data, 1), b,
-                  (to, places[1, c:].ctypes.data, 0, to if adds else 0, 0, 0), V)
+        to, tiles = sums.ctypes.data + first * VECTOR, (c1 - c0 + _height(vectors) - 1) // _height(vectors)
+        _tile(vectors, (V.ctypes.data, places[0].ctypes.data, C + APART), (run.ctypes.data, 1, tiles),
+              (D.ctypes.data + first * VECTOR, K + APART), (to, places[1].ctypes.data, 0, to if adds else 0, 0, 0), V)
 
 
 @njit(cache=True, parallel=True)

@@ -115,12 +115,10 @@ def _add_product(V, U, vectors, sizes, places, M):
     """M[t, k] (+)= Σ_c V[t, c] · U[c, k] for one panel of filters and some channels"""
     depth, count, adds = sizes
     size, height = V.itemsize, _height(vectors)
-    run, b = np.array([[0, depth, 0]]), (U.ctypes.data, vectors * VECTOR // size)
-    to = np.int64(M.ctypes.data)
-    for t in range(0, count, height):
-        ahead = np.int64(V.ctypes.data) + (V.size + t * depth) * size
-        _tile(vectors, (V.ctypes.data, places[0, t:].ctypes.data, 1, ahead, height * size), (run.ctypes.data, 1), b,
-              (to, places[1, t:].ctypes.data, 0, to if adds else 0, 0, 0), V)
+    run, to = np.array([[0, depth, 0]]), np.int64(M.ctypes.data)
+    _tile(vectors, (V.ctypes.data, places[0].ctypes.data, 1, np.int64(V.ctypes.data) + V.size * size, height * size),
+          (run.ctypes.data, 1, (count + height - 1) // height, height * depth * size),
+          (U.ctypes.data, vectors * VECTOR // size), (to, places[1].ctypes.data, 0, to if adds else 0, 0, 0), V)
 
 
 def correlate(x, gy, grid, gw):
@@ -164,15 +162,14 @@ def _correlate_chunk(V, D, point, sizes, places, sums):
     C, K, count, c0, few, first, vectors = sizes
     size, after, run = V.itemsize, min(point + 1, POINTS - 1), np.array([[0, count, 0]])
     a, b = V[point, c0:].ctypes.data, (D[point].ctypes.data + first * VECTOR, K + APART)
-    V_next, D_next = np.int64(V[after, c0:].ctypes.data), np.int64(D[after].ctypes.data) + first * VECTOR
-    for c in range(0, few, _height(vectors)):
-        line = c // _height(vectors) * LINE
-        if line < few * size:
-            ahead, pace = V_next + line, (C + APART) * size
-        else:
-            ahead, pace = D_next + line - few * size, (K + APART) * size
-        _tile(vectors, (a, places[0, c:].ctypes.data, C + APART, ahead, pace), (run.ctypes.data, 1), b,
-              (sums.ctypes.data, places[1, c:].ctypes.data, 0, 0, 0, 0), V)
+    height, done = _height(vectors), 0
+    tiles = (few + height - 1) // height
+    for next_, pace, more in ((np.int64(V[after, c0:].ctypes.data), C + APART, min(tiles, few * size // LINE)),
+                              (np.int64(D[after].ctypes.data) + first * VECTOR, K + APART, tiles)):
+        _tile(vectors, (a, places[0, done * height:].ctypes.data, C + APART, next_, pace * size),
+              (run.ctypes.data, 1, more - done, LINE), b,
+              (sums.ctypes.data, places[1, done * height:].ctypes.data, 0, 0, 0, 0), V)
+        done = more
 
 
 @njit(cache=True)

@@ -9,7 +9,9 @@ LLVM does not find this form in plain loops, so it is emitted as vector instruct
 Source of the scheme: Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 """
 
+import contextlib
 import functools
+import itertools
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -18,7 +20,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kernels.streaming import FIRST_CACHE, LINE, SECOND_CACHE, WRITE, ask_for, store_past_caches
+from kernels.streaming import FIRST_CACHE, LINE, READ, SECOND_CACHE, WRITE, ask_for, store_past_caches
 
 
 @functools.cache
@@ -78,7 +80,8 @@ def rows_tile(rows, vectors, vector_bytes):
 
     a = (address, table, a_step): A_i starts table[i] values behind the address; or (…, ahead, pace, …): at each row r of B the
     lines at the addresses ahead + r · pace are asked for, which a later tile will read. runs = (table, count): of each run the
-    shift, the length and the first row of B, in values. b = (address, b_step), or (…, kept): the rows of B that are read, one
+    shift, the length and the first row of B, in values; or (…, tiles, step, …): so many tiles, each of the next rows of A and
+    C, and each `ahead` begins a step farther. b = (address, b_step), or (…, kept): the rows of B that are read, one
     after the other, are stored at the address `kept` side by side. c = (address, table, start, onto, relu, past):
     C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i]
     behind the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past
@@ -90,7 +93,9 @@ def rows_tile(rows, vectors, vector_bytes):
     def tile(typing_context, a, runs, b, c, like):
         def codegen(context, builder, signature, arguments):
             emit = Emitter(builder, rows, vectors, vector_bytes, _dtype(like))
-            emit.over_rows(*[cgutils.unpack_tuple(builder, argument) for argument in arguments[:4]])
+            a, runs, b, c = [cgutils.unpack_tuple(builder, argument) for argument in arguments[:4]]
+            over = emit.over_tiles if len(runs) > 2 else emit.over_rows
+            over(a, runs, b, c)
             return context.get_dummy_value()
         return types.void(a, runs, b, c, like), codegen
     return tile
@@ -100,11 +105,14 @@ def rows_tile(rows, vectors, vector_bytes):
 def group_tile(rows, group, vector_bytes):
     """An intrinsic tile(a, runs, b, c, like) for a vector of channels in groups of `group` that only see each other:
 
-        C[i, j] = start[j] + Σ_taps Σ_d A_i[shift + (j xor d)] · B[tap · group + d, j],   i < rows, j < lanes, d < group
+        C[i, j] = start[j] + Σ_d S_d[i, j xor d],   S_d[i, j] = Σ_taps A_i[shift + j] · B[tap · group + d, j],
+        i < rows, j < lanes, d < group
 
-    Channel j xor d is another of j's group, and over all d each of them once: the vector is shuffled within its groups, and no
-    product with a zero between groups is ever formed. a = (address, table), runs = (table, count) of shift, unused, tap;
-    b an address; c = (address, table, start, relu, past), as in rows_tile.
+    Channel j xor d is another of j's group, and over all d each of them once: no product with a zero between groups is ever
+    formed, and vectors are shuffled within their groups once, when all taps are summed up. a = (address, table, tiles, ahead,
+    pace): of each tile `rows` entries of the table, and at each tap the next address ahead, ahead + pace, … asked for; runs is
+    (table, count) of shift, unused, tap; b an address; c = (address, table, start, relu, past, ahead, pace), as in rows_tile,
+    and what is asked for to be written.
     """
     @intrinsic
     def tile(typing_context, a, runs, b, c, like):
@@ -122,9 +130,10 @@ def group_tile(rows, group, vector_bytes):
 def group_correlation(taps, group, vector_bytes):
     """An intrinsic tile(x, gy, segments, shifts, out, like), the sum of group_tile's products over pixels instead:
 
-        out[t][d][j] += Σ_pixels X[shift_t + (j xor d)] · GY[j],   t < taps, d < group, j < lanes
+        out[t][d][j] += Σ_pixels X[shift_t + j] · GY[j xor d],   t < taps, d < group, j < lanes
 
-    x = (address, step) and gy = (address, step) from pixel to pixel; segments = (table, count) of where x and gy are read, and
+    x = (address, step, ahead, pace) and gy likewise, steps from pixel to pixel, and at each pixel the next address ahead,
+    ahead + pace, … asked for; segments = (table, count) of where x and gy are read, and
     how many pixels; shifts a table; out = (address, table), group · lanes values each.
     """
     @intrinsic
@@ -275,6 +284,28 @@ class Emitter:
     def store(self, value, pointer):
         self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
 
+    @contextlib.contextmanager
+    def loop(self, count):
+        """cgutils.for_range that LLVM leaves as it is: of two steps at once, for want of registers, it would keep vectors in
+        memory, at addresses that may cross a line."""
+        with cgutils.for_range(self.builder, count, intp=ir.IntType(64)) as loop:
+            yield loop
+        module, (_, body) = self.builder.module, loop.index.incomings[1]
+        alone = ir.values.MDValue(module, [], name=str(len(module.metadata)))
+        alone.operands = alone, module.add_metadata(["llvm.loop.unroll.disable"])
+        body.terminator.set_metadata("llvm.loop", alone)
+
+    def over_tiles(self, a, runs, b, c):
+        """See rows_tile: more than one tile, so that the next one's first loads need not wait for a call."""
+        builder, (a, a_table, a_step, *ahead), (runs, count, tiles, *steps), (c, c_table, *rest) = self.builder, a, runs, c
+        with self.loop(tiles) as loop:
+            further = lambda address, step: builder.add(address, builder.mul(loop.index, step))
+            rows = self.constant(8 * self.rows)
+            lines = [further(rest[4], self.constant(8 * self.rows * self.vectors)), *rest[5:]] if rest[4:] else []
+            asks = [(further(address, step), pace) for address, pace, step in zip(ahead[::2], ahead[1::2], steps)]
+            self.over_rows((a, further(a_table, rows), a_step, *itertools.chain(*asks)), (runs, count), b,
+                           (c, further(c_table, rows), *rest[:4], *lines))
+
     def over_rows(self, a, runs, b, c):
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
@@ -289,7 +320,7 @@ class Emitter:
         with cgutils.for_range(builder, count, intp=i64) as outer:
             run = builder.gep(table(runs), [builder.mul(outer.index, self.constant(3))])
             shift, length, first = (entry(run, self.constant(k)) for k in range(3))
-            with cgutils.for_range(builder, length, intp=i64) as loop:
+            with self.loop(length) as loop:
                 at = builder.add(shift, builder.mul(loop.index, a_step))
                 row = builder.add(first, loop.index)
                 b_row = builder.gep(b, [builder.mul(row, b_step)])
@@ -322,27 +353,52 @@ class Emitter:
         return self.shuffle(vector, vector, [j ^ d for j in range(self.width)]) if d else vector
 
     def over_groups(self, group, a, runs, b, c):
-        """See group_tile."""
-        builder, (a, a_table), (runs, count), (c, c_table, start, relu, past) = self.builder, a, runs, c
-        a_rows = [builder.gep(self.pointer(a), [self.table(a_table)(i)]) for i in range(self.rows)]
-        sums, b, run = self.begin_from(start), self.pointer(b), self.table(runs)
-        with cgutils.for_range(builder, count, intp=ir.IntType(64)) as loop:
-            entry = builder.mul(loop.index, self.constant(3))
-            shift, tap = run(entry), run(builder.add(entry, self.constant(2)))
-            vectors = [self.load(builder.gep(row, [shift])) for row in a_rows]
-            first = builder.mul(tap, self.constant(group * self.width))
-            for d in range(group):
-                weights = self.load(builder.gep(b, [builder.add(first, self.constant(d * self.width))]))
-                for (total,), vector in zip(sums, vectors):
-                    product = self.partners(vector, d), weights, builder.load(total)
-                    builder.store(builder.call(self.fma, product), total)
-        self.rectify(sums, relu)
-        self.targets = [[builder.gep(self.pointer(c), [self.table(c_table)(i)])] for i in range(self.rows)]
-        self.end(sums, past)
+        """See group_tile. The sums of two neighbouring d are added first, the later one's lanes shuffled by 1, then these in
+        pairs, shuffled by 2, and so on."""
+        builder, (a, a_table, tiles, *reads), (runs, count) = self.builder, a, runs
+        c, c_table, start, relu, past, *writes = c
+        b, run = self.pointer(b), self.table(runs)
+        sums = [[cgutils.alloca_once(builder, self.vector) for _ in range(group)] for _ in range(self.rows)]
+        with self.loop(tiles) as outer:
+            first_row = builder.mul(outer.index, self.constant(self.rows))
+            entries = [builder.add(first_row, self.constant(i)) for i in range(self.rows)]
+            a_rows = [builder.gep(self.pointer(a), [self.table(a_table)(k)]) for k in entries]
+            for total in (total for row in sums for total in row):
+                builder.store(self.splat(0.0), total)
+            with self.loop(count) as loop:
+                entry = builder.mul(loop.index, self.constant(3))
+                shift, tap = run(entry), run(builder.add(entry, self.constant(2)))
+                asked = builder.add(builder.mul(outer.index, count), loop.index)
+                for (ahead, pace), purpose in ((reads, READ), (writes, WRITE)):
+                    ask_for(builder, builder.add(ahead, builder.mul(asked, pace)), SECOND_CACHE, purpose)
+                first = builder.mul(tap, self.constant(group * self.width))
+                weights = [builder.gep(b, [builder.add(first, self.constant(d * self.width))]) for d in range(group)]
+                self.outer_product(sums, [builder.gep(row, [shift]) for row in a_rows], weights)
+            results = self.begin_from(start)
+            for (result,), row in zip(results, sums):
+                totals, step = [builder.load(total) for total in row], 1
+                while step < group:
+                    totals = [builder.fadd(even, self.partners(odd, step)) for even, odd in zip(totals[::2], totals[1::2])]
+                    step *= 2
+                builder.store(builder.fadd(builder.load(result), totals[0]), result)
+            self.rectify(results, relu)
+            self.targets = [[builder.gep(self.pointer(c), [self.table(c_table)(k)])] for k in entries]
+            self.end(results, past)
+
+    def outer_product(self, sums, columns, rows):
+        """sums[i][d] += columns[i] * rows[d], vectors all of them; the fewer ones stay in registers."""
+        if len(columns) < len(rows):
+            sums, columns, rows = list(zip(*sums)), rows, columns
+        near = [self.load(row) for row in rows]
+        for totals, column in zip(sums, columns):
+            vector = self.load(column)
+            for total, other in zip(totals, near):
+                self.builder.store(self.builder.call(self.fma, [vector, other, self.builder.load(total)]), total)
 
     def correlate_groups(self, group, x, gy, segments, shifts, out):
         """See group_correlation."""
-        builder, (x, x_step), (gy, gy_step), (segments, count), (out, places) = self.builder, x, gy, segments, out
+        builder, (x, x_step, *x_ahead), (gy, gy_step, *gy_ahead) = self.builder, x, gy
+        (segments, count), (out, places) = segments, out
         taps = self.rows // group
         self.targets = [[builder.gep(self.pointer(out), [builder.add(self.table(places)(t), self.constant(d * self.width))])]
                         for t in range(taps) for d in range(group)]
@@ -350,17 +406,23 @@ class Emitter:
         for (total,), (target,) in zip(sums, self.targets):
             builder.store(self.load(target), total)
         shift, segment = [self.table(shifts)(t) for t in range(taps)], self.table(segments)
+        asked = cgutils.alloca_once_value(builder, self.constant(0))
         with cgutils.for_range(builder, count, intp=ir.IntType(64)) as outer:
             entry = builder.mul(outer.index, self.constant(3))
             x_at, gy_at, length = (segment(builder.add(entry, self.constant(k))) for k in range(3))
-            with cgutils.for_range(builder, length, intp=ir.IntType(64)) as loop:
+            with self.loop(length) as loop:
+                before = builder.add(builder.load(asked), loop.index)
+                for ahead, pace in (x_ahead, gy_ahead):
+                    ask_for(builder, builder.add(ahead, builder.mul(before, pace)), SECOND_CACHE)
                 pixel = builder.gep(self.pointer(x), [builder.add(x_at, builder.mul(loop.index, x_step))])
                 g = self.load(builder.gep(self.pointer(gy), [builder.add(gy_at, builder.mul(loop.index, gy_step))]))
-                for t in range(taps):
-                    vector = self.load(builder.gep(pixel, [shift[t]]))
-                    for d in range(group):
+                vectors = [self.load(builder.gep(pixel, [shift[t]])) for t in range(taps)]
+                for d in range(group):
+                    partners = self.partners(g, d)
+                    for t in range(taps):
                         total = sums[t * group + d][0]
-                        builder.store(builder.call(self.fma, [self.partners(vector, d), g, builder.load(total)]), total)
+                        builder.store(builder.call(self.fma, [vectors[t], partners, builder.load(total)]), total)
+            builder.store(builder.add(builder.load(asked), length), asked)
         self.end(sums)
 
     def rectify(self, sums, relu):

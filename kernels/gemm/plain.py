@@ -29,6 +29,10 @@ def rows_tile(rows, vectors, vector_bytes):
     def tile(a, runs, b, c, like):
         dtype, size = like.dtype, like.itemsize
         width = vectors * vector_bytes // size
+        if len(runs) > 2:
+            for i in range(runs[2]):
+                tile((a[0], a[1] + 8 * rows * i, *a[2:]), runs[:2], b, (c[0], c[1] + 8 * rows * i, *c[2:]), like)
+            return
         (a, a_table, a_step, *_), (runs, count), (b, b_step, *kept), (c, c_table, start, onto, relu, *_) = a, runs, b, c
         sums = np.zeros((rows, width), dtype) + (view(start, width, dtype) if start else 0)
         places, targets = view(a_table, rows, np.int64), view(c_table, rows, np.int64)
@@ -51,13 +55,13 @@ def group_tile(rows, group, vector_bytes):
     def tile(a, runs, b, c, like):
         dtype, size = like.dtype, like.itemsize
         width = vector_bytes // size
-        (a, a_table), (runs, count), (c, c_table, start, relu, _) = a, runs, c
-        for at, to in zip(view(a_table, rows, np.int64), view(c_table, rows, np.int64)):
+        (a, a_table, tiles, *_), (runs, count), (c, c_table, start, relu, *_) = a, runs, c
+        for at, to in zip(view(a_table, tiles * rows, np.int64), view(c_table, tiles * rows, np.int64)):
             total = view(start, width, dtype).copy() if start else np.zeros(width, dtype)
             for shift, _, tap in view(runs, 3 * count, np.int64).reshape(count, 3):
                 vector = view(a + (at + shift) * size, width, dtype)
                 weights = view(b + tap * group * width * size, group * width, dtype).reshape(group, width)
-                total += sum(vector[np.arange(width) ^ d] * weights[d] for d in range(group))
+                total += sum((vector * weights[d])[np.arange(width) ^ d] for d in range(group))
             view(c + to * size, width, dtype)[:] = np.maximum(total, 0) if relu else total
     return tile
 
@@ -67,7 +71,7 @@ def group_correlation(taps, group, vector_bytes):
     def tile(x, gy, segments, shifts, out, like):
         dtype, size = like.dtype, like.itemsize
         width = vector_bytes // size
-        (x, x_step), (gy, gy_step), (segments, count), (out, places) = x, gy, segments, out
+        (x, x_step, *_), (gy, gy_step, *_), (segments, count), (out, places) = x, gy, segments, out
         for shift, to in zip(view(shifts, taps, np.int64), view(places, taps, np.int64)):
             sums = view(out + to * size, group * width, dtype).reshape(group, width)
             for x_at, gy_at, length in view(segments, 3 * count, np.int64).reshape(count, 3):
@@ -75,7 +79,7 @@ def group_correlation(taps, group, vector_bytes):
                     vector = view(x + (x_at + q * x_step + shift) * size, width, dtype)
                     g = view(gy + (gy_at + q * gy_step) * size, width, dtype)
                     for d in range(group):
-                        sums[d] += vector[np.arange(width) ^ d] * g
+                        sums[d] += vector * g[np.arange(width) ^ d]
     return tile
 
 

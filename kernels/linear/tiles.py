@@ -88,11 +88,11 @@ def _forward(weight, packed, table, yt):
             run = np.array([[c0, min(DEPTH, C - c0), c0]])
             for p in range(table.shape[0]):
                 first, vectors = table[p]
-                b = packed.ctypes.data + first * width * C * size, vectors * width
                 to = yt.ctypes.data + first * VECTOR
-                for i in range(0, min(ROWS, K - task * ROWS), _height(vectors)):
-                    _tile(vectors, (weight.ctypes.data, reads[i:].ctypes.data, 1), (run.ctypes.data, 1), b,
-                          (to, writes[i:].ctypes.data, 0, to if c0 else 0, 0, 0), yt)
+                tiles = (min(ROWS, K - task * ROWS) + _height(vectors) - 1) // _height(vectors)
+                _tile(vectors, (weight.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1, tiles),
+                      (packed.ctypes.data + first * width * C * size, vectors * width),
+                      (to, writes.ctypes.data, 0, to if c0 else 0, 0, 0), yt)
 
 
 @njit(cache=True, parallel=True)
@@ -110,7 +110,7 @@ def _input_gradient(gy, weight, table, gx):
                 for n in range(0, N, height):
                     for i in range(height):
                         reads[i], writes[i] = min(n + i, N - 1) * K, min(n + i, N - 1) * C
-                    _tile(vectors, (gy.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1),
+                    _tile(vectors, (gy.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1, np.int64(1)),
                           (weight.ctypes.data + first * VECTOR, C), (to, writes.ctypes.data, 0, to, 0, 0), gx)
 
 
@@ -126,7 +126,6 @@ def _weight_gradient(gy, x, table, gw):
             reads[i], writes[i] = row, row * C
         for p in range(table.shape[0]):
             first, vectors = table[p]
-            for i in range(0, min(ROWS, K - task * ROWS), _height(vectors)):
-                to = gw.ctypes.data + first * VECTOR, writes[i:].ctypes.data, 0, 0, 0, 0
-                _tile(vectors, (gy.ctypes.data, reads[i:].ctypes.data, K), (run.ctypes.data, 1),
-                      (x.ctypes.data + first * VECTOR, C), to, x)
+            tiles = (min(ROWS, K - task * ROWS) + _height(vectors) - 1) // _height(vectors)
+            _tile(vectors, (gy.ctypes.data, reads.ctypes.data, K), (run.ctypes.data, 1, tiles),
+                  (x.ctypes.data + first * VECTOR, C), (gw.ctypes.data + first * VECTOR, writes.ctypes.data, 0, 0, 0, 0), x)
