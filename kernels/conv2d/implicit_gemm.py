@@ -39,6 +39,7 @@ ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
 _copy_taps = rows_copy(PACKED)
 _taps_one, _taps_two, _taps_three = (rows_tile(PACKED if vectors == 1 else TAPS, vectors, VECTOR) for vectors in (1, 2, 3))
+NOTHING = (0, 0, 0)             # to ask for
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
 
@@ -99,6 +100,19 @@ def _tile(vectors, a, runs, b, c, like):
         _three(a, runs, b, c, like)
     else:
         _four(a, runs, b, c, like)
+
+
+@njit(cache=True)
+def _tiles(vectors, tiles, a, coming, run, b, c, like):
+    """So many tiles of the panel's width for other rungs, over the one `run` of B's rows; see rows_tile. a = (address, table,
+    step), b = (address, step), c = (address, table, onto); coming = (address, pace, step) twice, NOTHING in the place of one.
+    Numbers are made of one type each here, lest the tiles are compiled for every mixture."""
+    (first, reads, step), (out, writes, onto), (ahead, more) = a, c, coming
+    none, own = np.int64(0), np.int64(first)        # an address that is in the cache: 0 would be looked for anew each time
+    _tile(vectors, (own, np.uint64(reads), np.int64(step), np.int64(ahead[0]) if ahead[1] else own, np.int64(ahead[1]),
+                    np.int64(more[0]) if more[1] else own, np.int64(more[1])),
+          (run.ctypes.data, np.int64(1), np.int64(tiles), np.int64(ahead[2]), np.int64(more[2])),
+          (np.uint64(b[0]), np.int64(b[1])), (np.int64(out), np.uint64(writes), none, np.int64(onto), none, none), like)
 
 
 @njit(cache=True)

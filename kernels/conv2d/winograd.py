@@ -32,7 +32,7 @@ from numba import get_num_threads, prange
 from kernels import layout, streaming
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, winograd_many
-from kernels.conv2d.implicit_gemm import _clear, _height, _tile, sum_rows
+from kernels.conv2d.implicit_gemm import NOTHING, _clear, _height, _tiles, sum_rows
 from kernels.conv2d.packing import kept, pack, panels, planned, unpack
 from kernels.conv2d.winograd_tiles import (
     APART,
@@ -142,7 +142,8 @@ def _convolve(x, weight, transposed, bias, before, last, y):
     small = POINTS * C * K * x.itemsize <= 2 * NEAR     # filters that may be fetched again for every few tiles
     most = max(24, NEAR // (POINTS * (C + K) * x.itemsize)) if small else 128
     filters, table = kept(_filters, weight, transposed)
-    _convolve_tiles(layout.rows(x), filters, table, bias, (C, most, get_num_threads()), grid, layout.rows(y))
+    sizes = C, most, N * rows * columns, get_num_threads()
+    _convolve_tiles(layout.rows(x), filters, table, bias, sizes, grid, layout.rows(y))
 
 
 @njit(cache=True, parallel=True)
@@ -164,12 +165,11 @@ def _panel(table, p, width, depth):
 
 @njit(cache=True, parallel=True)
 def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
-    """Worker w has blocks w, w + workers, …: it transforms a block's tiles, multiplies point by point, and transforms back.
-    Blocks are of one size, `most` tiles at the most, and every worker has as many."""
-    C, most, workers = sizes
-    tiles = y.shape[0] // (grid[4] * grid[5]) * grid[0] * grid[1]
-    blocks = -(-tiles // (most * workers)) * workers
-    most = -(-tiles // blocks)
+    """Each worker has a share of all tiles, a block at a time: it transforms them, multiplies point by point, and transforms
+    back. While it multiplies, the pixels of the next block are asked for."""
+    C, most, tiles, workers = sizes
+    share, height = -(-tiles // workers), _height(table[0, 1])
+    most = -(-share // (-(-share // most) * height)) * height           # of as many each, whole tiles of the micro-kernel
     size, width, K = x.itemsize, VECTOR // x.itemsize, bias.size
     for worker in prange(workers):
         seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
@@ -179,8 +179,9 @@ def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
         last = bias.ctypes.data, grid[8], grid[9], grid[10]
         V, M = near(POINTS * (most * C + APART), x), near(POINTS * (most * K + APART), x)
         places = np.empty((2, most + HIGHEST), np.int64)
-        for t0 in range(worker * most, tiles, workers * most):
-            count = min(most, tiles - t0)
+        end = tiles * (worker + 1) // workers
+        for t0 in range(tiles * worker // workers, end, most):
+            count = min(most, end - t0)
             row_places(0, count, (C, K), places)
             for t in range(count):
                 patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
@@ -188,11 +189,15 @@ def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
                     fetch_tile(seen, IN, C, x)
                 spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
                 to_input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0, 0), x)
+            ahead, bytes_ = _next_rows(x, grid, t0 + count, min(most, end - t0 - count))
+            asks = (count + HIGHEST - 1) // HIGHEST * C         # of a panel of one point, at the least
+            pace = -(-bytes_ // (POINTS * table.shape[0] * asks))
             for point in range(POINTS):
                 for p in range(table.shape[0]):
                     start, step = _panel(table, p, width, C)
                     _multiply_point(V[point * (most * C + APART):], filters[start + point * step:], table[p, 1], count, run,
-                                    places, M[point * (most * K + APART) + table[p, 0] * width:])
+                                    places, (ahead, pace), M[point * (most * K + APART) + table[p, 0] * width:])
+                    ahead += asks * pace
             for t in range(count):
                 spread(M.ctypes.data + t * K * size, (most * K + APART) * size, points)
                 patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data, results)
@@ -201,11 +206,21 @@ def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
 
 
 @njit(cache=True)
-def _multiply_point(V, filters, vectors, count, run, places, M):
+def _next_rows(x, grid, tile, count):
+    """(address, bytes) of the rows of pixels that so many tiles from `tile` on see and the ones before them do not."""
+    rows, columns, H, W = grid[0], grid[1], grid[2], grid[3]
+    n, i, j = tile // (rows * columns), tile // columns % rows, tile % columns
+    pitch = x.shape[1] * x.itemsize
+    pixels = (n * H + i * OUT + IN - OUT - grid[6]) * W + j * OUT * W // columns
+    return np.int64(x.ctypes.data) + pixels * pitch, count * OUT * W // columns * pitch
+
+
+@njit(cache=True)
+def _multiply_point(V, filters, vectors, count, run, places, coming, M):
     """M[t, k] = Σ_c V[t, c] · filters[c, k] for one panel of filters"""
-    tiles = (count + _height(vectors) - 1) // _height(vectors)
-    _tile(vectors, (V.ctypes.data, places[0].ctypes.data, 1), (run.ctypes.data, 1, tiles),
-          (filters.ctypes.data, vectors * VECTOR // V.itemsize), (M.ctypes.data, places[1].ctypes.data, 0, 0, 0, 0), V)
+    (ahead, pace), tiles = coming, (count + _height(vectors) - 1) // _height(vectors)
+    _tiles(vectors, tiles, (V.ctypes.data, places[0].ctypes.data, 1), ((ahead, pace, run[0, 1] * pace), NOTHING), run,
+           (filters.ctypes.data, vectors * VECTOR // V.itemsize), (M.ctypes.data, places[1].ctypes.data, 0), V)
 
 
 def _weight_gradient(gy, x, window):
@@ -267,8 +282,8 @@ def _correlate_point(V, D, table, sizes, places, adds, sums):
     for p in range(table.shape[0]):
         first, vectors = table[p]
         to, tiles = sums.ctypes.data + first * VECTOR, (c1 - c0 + _height(vectors) - 1) // _height(vectors)
-        _tile(vectors, (V.ctypes.data, places[0].ctypes.data, C + APART), (run.ctypes.data, 1, tiles),
-              (D.ctypes.data + first * VECTOR, K + APART), (to, places[1].ctypes.data, 0, to if adds else 0, 0, 0), V)
+        _tiles(vectors, tiles, (V.ctypes.data, places[0].ctypes.data, C + APART), (NOTHING, NOTHING), run,
+               (D.ctypes.data + first * VECTOR, K + APART), (to, places[1].ctypes.data, to if adds else 0), V)
 
 
 @njit(cache=True, parallel=True)

@@ -12,7 +12,7 @@ from numba import get_num_threads, prange
 
 from kernels import layout
 from kernels.compiling import njit
-from kernels.conv2d.implicit_gemm import _height, _tile
+from kernels.conv2d.implicit_gemm import NOTHING, _height, _tiles
 from kernels.conv2d.packing import _pack_filters, _unpack_filters, kept, pack, panels, planned
 from kernels.conv2d.winograd_tiles import (
     APART,
@@ -115,10 +115,10 @@ def _add_product(V, U, vectors, sizes, places, M):
     """M[t, k] (+)= Σ_c V[t, c] · U[c, k] for one panel of filters and some channels"""
     depth, count, adds = sizes
     size, height = V.itemsize, _height(vectors)
-    run, to = np.array([[0, depth, 0]]), np.int64(M.ctypes.data)
-    _tile(vectors, (V.ctypes.data, places[0].ctypes.data, 1, np.int64(V.ctypes.data) + V.size * size, height * size),
-          (run.ctypes.data, 1, (count + height - 1) // height, height * depth * size),
-          (U.ctypes.data, vectors * VECTOR // size), (to, places[1].ctypes.data, 0, to if adds else 0, 0, 0), V)
+    run, behind = np.array([[0, depth, 0]]), np.int64(V.ctypes.data) + V.size * size
+    _tiles(vectors, (count + height - 1) // height, (V.ctypes.data, places[0].ctypes.data, 1),
+           ((behind, height * size, height * depth * size), NOTHING), run, (U.ctypes.data, vectors * VECTOR // size),
+           (M.ctypes.data, places[1].ctypes.data, M.ctypes.data if adds else 0), V)
 
 
 def correlate(x, gy, grid, gw):
@@ -166,9 +166,9 @@ def _correlate_chunk(V, D, point, sizes, places, sums):
     tiles = (few + height - 1) // height
     for next_, pace, more in ((np.int64(V[after, c0:].ctypes.data), C + APART, min(tiles, few * size // LINE)),
                               (np.int64(D[after].ctypes.data) + first * VECTOR, K + APART, tiles)):
-        _tile(vectors, (a, places[0, done * height:].ctypes.data, C + APART, next_, pace * size),
-              (run.ctypes.data, 1, more - done, LINE), b,
-              (sums.ctypes.data, places[1, done * height:].ctypes.data, 0, 0, 0, 0), V)
+        _tiles(vectors, more - done, (a, places[0, done * height:].ctypes.data, C + APART),
+               ((next_, pace * size, LINE), NOTHING), run, b,
+               (sums.ctypes.data, places[1, done * height:].ctypes.data, 0), V)
         done = more
 
 

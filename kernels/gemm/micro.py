@@ -286,20 +286,33 @@ class Emitter:
 
     @contextlib.contextmanager
     def loop(self, count):
-        """cgutils.for_range that LLVM leaves as it is: of two steps at once, for want of registers, it would keep vectors in
-        memory, at addresses that may cross a line."""
-        with cgutils.for_range(self.builder, count, intp=ir.IntType(64)) as loop:
-            yield loop
-        module, (_, body) = self.builder.module, loop.index.incomings[1]
-        alone = ir.values.MDValue(module, [], name=str(len(module.metadata)))
-        alone.operands = alone, module.add_metadata(["llvm.loop.unroll.disable"])
-        body.terminator.set_metadata("llvm.loop", alone)
+        """The index of a loop that LLVM leaves as it is, because how many steps are left goes through a piece of assembly, an
+        empty one. Of two steps at once, for want of registers, it would keep vectors in memory, where they may cross a line."""
+        builder, i64 = self.builder, ir.IntType(64)
+        index, left = cgutils.alloca_once_value(builder, self.constant(0)), cgutils.alloca_once_value(builder, count)
+        unseen = ir.InlineAsm(ir.FunctionType(i64, [i64]), "", "=r,0")
+        head, body, end = (builder.append_basic_block(name) for name in ("loop.head", "loop.body", "loop.end"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        builder.cbranch(builder.icmp_signed(">", builder.load(left), self.constant(0)), body, end)
+        builder.position_at_end(body)
+        yield builder.load(index)
+        builder.store(builder.add(builder.load(index), self.constant(1)), index)
+        builder.store(builder.call(unseen, [builder.sub(builder.load(left), self.constant(1))]), left)
+        builder.branch(head)
+        builder.position_at_end(end)
+
+    def further(self, address, count):
+        """The address `count` bytes farther, as an offset from a pointer: of a sum of integers LLVM may take the other one for
+        the pointer, and where that is 0 what is read there for undefined, and the loop that leads to it for endless."""
+        start = self.builder.inttoptr(address, ir.IntType(8).as_pointer())
+        return self.builder.ptrtoint(self.builder.gep(start, [count]), ir.IntType(64))
 
     def over_tiles(self, a, runs, b, c):
         """See rows_tile: more than one tile, so that the next one's first loads need not wait for a call."""
         builder, (a, a_table, a_step, *ahead), (runs, count, tiles, *steps), (c, c_table, *rest) = self.builder, a, runs, c
-        with self.loop(tiles) as loop:
-            further = lambda address, step: builder.add(address, builder.mul(loop.index, step))
+        with cgutils.for_range(builder, tiles, intp=ir.IntType(64)) as loop:
+            further = lambda address, step: self.further(address, builder.mul(loop.index, step))
             rows = self.constant(8 * self.rows)
             lines = [further(rest[4], self.constant(8 * self.rows * self.vectors)), *rest[5:]] if rest[4:] else []
             asks = [(further(address, step), pace) for address, pace, step in zip(ahead[::2], ahead[1::2], steps)]
@@ -320,9 +333,9 @@ class Emitter:
         with cgutils.for_range(builder, count, intp=i64) as outer:
             run = builder.gep(table(runs), [builder.mul(outer.index, self.constant(3))])
             shift, length, first = (entry(run, self.constant(k)) for k in range(3))
-            with self.loop(length) as loop:
-                at = builder.add(shift, builder.mul(loop.index, a_step))
-                row = builder.add(first, loop.index)
+            with self.loop(length) as step:
+                at = builder.add(shift, builder.mul(step, a_step))
+                row = builder.add(first, step)
                 b_row = builder.gep(b, [builder.mul(row, b_step)])
                 for first_line, pace in zip(ahead[::2], ahead[1::2]):
                     ask_for(builder, builder.add(first_line, builder.mul(row, pace)), SECOND_CACHE)
@@ -359,16 +372,16 @@ class Emitter:
         c, c_table, start, relu, past, *writes = c
         b, run = self.pointer(b), self.table(runs)
         sums = [[cgutils.alloca_once(builder, self.vector) for _ in range(group)] for _ in range(self.rows)]
-        with self.loop(tiles) as outer:
+        with cgutils.for_range(builder, tiles, intp=ir.IntType(64)) as outer:
             first_row = builder.mul(outer.index, self.constant(self.rows))
             entries = [builder.add(first_row, self.constant(i)) for i in range(self.rows)]
             a_rows = [builder.gep(self.pointer(a), [self.table(a_table)(k)]) for k in entries]
             for total in (total for row in sums for total in row):
                 builder.store(self.splat(0.0), total)
-            with self.loop(count) as loop:
-                entry = builder.mul(loop.index, self.constant(3))
+            with self.loop(count) as step:
+                entry = builder.mul(step, self.constant(3))
                 shift, tap = run(entry), run(builder.add(entry, self.constant(2)))
-                asked = builder.add(builder.mul(outer.index, count), loop.index)
+                asked = builder.add(builder.mul(outer.index, count), step)
                 for (ahead, pace), purpose in ((reads, READ), (writes, WRITE)):
                     ask_for(builder, builder.add(ahead, builder.mul(asked, pace)), SECOND_CACHE, purpose)
                 first = builder.mul(tap, self.constant(group * self.width))
@@ -410,12 +423,12 @@ class Emitter:
         with cgutils.for_range(builder, count, intp=ir.IntType(64)) as outer:
             entry = builder.mul(outer.index, self.constant(3))
             x_at, gy_at, length = (segment(builder.add(entry, self.constant(k))) for k in range(3))
-            with self.loop(length) as loop:
-                before = builder.add(builder.load(asked), loop.index)
+            with self.loop(length) as step:
+                before = builder.add(builder.load(asked), step)
                 for ahead, pace in (x_ahead, gy_ahead):
                     ask_for(builder, builder.add(ahead, builder.mul(before, pace)), SECOND_CACHE)
-                pixel = builder.gep(self.pointer(x), [builder.add(x_at, builder.mul(loop.index, x_step))])
-                g = self.load(builder.gep(self.pointer(gy), [builder.add(gy_at, builder.mul(loop.index, gy_step))]))
+                pixel = builder.gep(self.pointer(x), [builder.add(x_at, builder.mul(step, x_step))])
+                g = self.load(builder.gep(self.pointer(gy), [builder.add(gy_at, builder.mul(step, gy_step))]))
                 vectors = [self.load(builder.gep(pixel, [shift[t]])) for t in range(taps)]
                 for d in range(group):
                     partners = self.partners(g, d)

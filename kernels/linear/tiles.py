@@ -17,7 +17,7 @@ from numba import prange
 
 from kernels import layout
 from kernels.compiling import njit
-from kernels.conv2d.implicit_gemm import R1, R2, R3, R4, VECTOR, _height, _tile
+from kernels.conv2d.implicit_gemm import NOTHING, R1, R2, R3, R4, VECTOR, _height, _tiles
 from kernels.conv2d.packing import panels
 from kernels.gemm.micro import lanes
 
@@ -90,9 +90,9 @@ def _forward(weight, packed, table, yt):
                 first, vectors = table[p]
                 to = yt.ctypes.data + first * VECTOR
                 tiles = (min(ROWS, K - task * ROWS) + _height(vectors) - 1) // _height(vectors)
-                _tile(vectors, (weight.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1, tiles),
-                      (packed.ctypes.data + first * width * C * size, vectors * width),
-                      (to, writes.ctypes.data, 0, to if c0 else 0, 0, 0), yt)
+                _tiles(vectors, tiles, (weight.ctypes.data, reads.ctypes.data, 1), (NOTHING, NOTHING), run,
+                       (packed.ctypes.data + first * width * C * size, vectors * width),
+                       (to, writes.ctypes.data, to if c0 else 0), yt)
 
 
 @njit(cache=True, parallel=True)
@@ -110,8 +110,8 @@ def _input_gradient(gy, weight, table, gx):
                 for n in range(0, N, height):
                     for i in range(height):
                         reads[i], writes[i] = min(n + i, N - 1) * K, min(n + i, N - 1) * C
-                    _tile(vectors, (gy.ctypes.data, reads.ctypes.data, 1), (run.ctypes.data, 1, np.int64(1)),
-                          (weight.ctypes.data + first * VECTOR, C), (to, writes.ctypes.data, 0, to, 0, 0), gx)
+                    _tiles(vectors, 1, (gy.ctypes.data, reads.ctypes.data, 1), (NOTHING, NOTHING), run,
+                           (weight.ctypes.data + first * VECTOR, C), (to, writes.ctypes.data, to), gx)
 
 
 @njit(cache=True, parallel=True)
@@ -127,5 +127,5 @@ def _weight_gradient(gy, x, table, gw):
         for p in range(table.shape[0]):
             first, vectors = table[p]
             tiles = (min(ROWS, K - task * ROWS) + _height(vectors) - 1) // _height(vectors)
-            _tile(vectors, (gy.ctypes.data, reads.ctypes.data, K), (run.ctypes.data, 1, tiles),
-                  (x.ctypes.data + first * VECTOR, C), (gw.ctypes.data + first * VECTOR, writes.ctypes.data, 0, 0, 0, 0), x)
+            _tiles(vectors, tiles, (gy.ctypes.data, reads.ctypes.data, K), (NOTHING, NOTHING), run,
+                   (x.ctypes.data + first * VECTOR, C), (gw.ctypes.data + first * VECTOR, writes.ctypes.data, 0), x)
