@@ -1,5 +1,9 @@
 """The fully connected layer on the micro-kernel, where its tasks of weight rows end: more rows than one task has."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from support import close
@@ -32,3 +36,28 @@ def test_rows_of_a_task_are_whole_tiles():
     from kernels.conv2d.implicit_gemm import _height
     from kernels.linear import tiles
     assert all(tiles.ROWS % _height(vectors) == 0 for vectors in (1, 2, 3, 4))
+
+
+PRODUCT = """
+import os
+import subprocess
+import sys
+
+import numpy as np
+from kernels.conv2d.packing import panels
+from kernels.linear import tiles
+gy, weight = np.arange(10, dtype=np.float32).reshape(2, 5), np.ones((5, 16), np.float32)
+gx = np.zeros((2, 16), np.float32)
+tiles._input_gradient(gy, weight, panels(16, gy.dtype), gx)
+assert (gx == gy.sum(1, keepdims=True)).all(), gx
+"""
+
+
+@pytest.mark.jit
+@pytest.mark.slow
+def test_a_single_tile_is_the_same_from_numbas_cache(tmp_path):
+    """A constant number of tiles, put into the functions around it: LLVM once took what comes after the tile for unreachable,
+    but only in the copy that goes to the cache, where the loop then had no end."""
+    own_cache = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for _ in ("compiled", "loaded"):
+        subprocess.run([sys.executable, "-c", PRODUCT], check=True, timeout=300, env=own_cache)
