@@ -43,12 +43,12 @@ SUMS = 24 if registers()[1] == 32 else 12       # vectors of them to a tile
 NEAR = 108              # pixels to a block, a multiple of every tile's rows
 TAPS = 3                # taps to a tile of the weight gradient
 BLOCK = 480             # pixels to a block of it, at the most
-CLOSE = 1 << 18         # bytes of a block of x and gy: two of them are in the second cache
 LEAST = 64              # and at the least
+CLOSE = 1 << 18         # bytes of a block of x and gy: two of them are in the second cache
 TOGETHER = 4 << 20      # bytes of images that are gone through class by class
 SPLITS = 4              # shares of the pixels that have sums of their own
 SPAN = 6                # pixels that a block spans for each of its own, from which on they lie far apart
-_two, _four, _eight = (group_tile(max(1, SUMS // size), size, VECTOR) for size in (2, 4, 8))
+_two, _four, _eight = (group_tile(SUMS // size, size, VECTOR) for size in (2, 4, 8))
 _correlate_two, _correlate_four, _correlate_eight = (group_correlation(TAPS, size, VECTOR) for size in (2, 4, 8))
 
 
@@ -98,7 +98,8 @@ def _together(x, y):
 
 def _pack(weight, transposed):
     """weight (K, size, R, S) -> (blocks, taps, size, lanes): weight[j, (j xor d) mod size, tap], or with channels and filters
-    changed places: weight[group of j's (j xor d), j mod size, tap]."""
+    changed places: weight[group of j's (j xor d), j mod size, tap]. S_d of the forward pass takes the latter, of the data
+    gradient the former."""
     (K, size), wide = weight.shape[:2], lanes(weight.dtype)
     packed = layout.aligned((K // wide, math.prod(weight.shape[2:]), size, wide), weight.dtype)
     _pack_groups(np.ascontiguousarray(weight).reshape(K, size, -1), transposed, packed)
@@ -164,7 +165,6 @@ def _multiply(x, packed, bias, classes, sizes, last, y):
     """Each worker has a share of the pixels of every class, and all channels of them; a block of pixels stays near. packed is
     _pack's; last = (relu, past)."""
     images, together, workers = sizes
-    rows = max(1, SUMS // packed.shape[2])
     for worker in prange(workers):
         places = np.empty((2, NEAR), np.int64)
         for image in range(0, images, together):
@@ -174,14 +174,15 @@ def _multiply(x, packed, bias, classes, sizes, last, y):
                 for first in range(begin, end, NEAR):
                     count = min(NEAR, end - first)
                     _place(classes, k, first, count, places)
-                    _multiply_block(x, packed, bias, places, (count, (count + rows - 1) // rows), runs, last, y)
+                    _multiply_block(x, packed, bias, places, count, runs, last, y)
         finish()
 
 
 @njit(cache=True)
-def _multiply_block(x, packed, bias, places, sizes, runs, last, y):
-    """One block of pixels, so many tiles, against all channels."""
-    (count, tiles), (relu, past), taps = sizes, last, runs.shape[0]
+def _multiply_block(x, packed, bias, places, count, runs, last, y):
+    """One block of `count` pixels against all channels."""
+    (relu, past), taps, rows = last, runs.shape[0], SUMS // packed.shape[2]
+    tiles = (count + rows - 1) // rows
     asks = tiles * taps
     reads, pace = _behind(x, (places[0, 0], places[0, count - 1]), count, runs[taps - 1, 0] if taps else 0,
                           asks * packed.shape[0])

@@ -121,6 +121,12 @@ def _height(vectors):
 
 
 @njit(cache=True)
+def _tiles_for(rows, vectors):
+    """How many tiles of so many vectors hold so many rows."""
+    return (rows + _height(vectors) - 1) // _height(vectors)
+
+
+@njit(cache=True)
 def _place(classes, k, first, count, places):
     """places (2, ·): where pixels first, first + 1, … of class k read and write; behind the last the last one again."""
     row0, rows, column0, columns = classes.table[k, 0], classes.table[k, 1], classes.table[k, 2], classes.table[k, 3]
@@ -148,7 +154,7 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
     # filters of the group, where its channels and its results begin; adds: 1 to what is in memory, 2 to what was just stored
     columns, shift, to, relu, past, adds = sizes
     size, width, height = y.itemsize, VECTOR // y.itemsize, _height(vectors)
-    a, c, tiles = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size, (count + height - 1) // height
+    a, c, tiles = x.ctypes.data + shift * size, y.ctypes.data + (to + first * width) * size, _tiles_for(count, vectors)
     start_at, left = start.ctypes.data + first * width * size, columns - first * width
     share //= tiles
     part = depth * vectors * VECTOR // tiles if next_ else 0            # of the next panel to a tile
@@ -275,6 +281,7 @@ def _sums(gy, x, shape, window, groups):
     splits = 1 if T * depth * wide * gy.itemsize > NEAR else min(SPLITS, blocks)
     ranges = max(1, min(-(-get_num_threads() // splits), G if G > 1 else T * depth // PACKED))      # of groups, or of gW's rows
     sums = np.empty((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
+    # x read where it lies: then a block has more pixels where these are few bytes, an eighth of the second cache
     direct = depth * x.itemsize <= LINE or layout.pitch(x) <= CLOSE
     room = max(BLOCK, min(8 * BLOCK, NEAR // 8 // (layout.pitch(x) * x.itemsize))) if direct else BLOCK
     _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges, int(direct), room), sums)
@@ -372,7 +379,7 @@ def _dense(gy, segments, to, columns):
 
 
 @njit(cache=True)
-def _rows_of(vectors):
+def _taps_height(vectors):
     """Rows of a weight gradient to a tile."""
     return PACKED if vectors == 1 else TAPS
 
@@ -401,7 +408,7 @@ def _rows(runs, row0, row1):
 
 
 @njit(cache=True)
-def _places(segments):
+def _pixel_runs(segments):
     """(·, 3): of each segment where x is read, its length, and which pixel of the block is its first."""
     places, q = np.empty(segments.shape, np.int64), 0
     for s in range(segments.shape[0]):
@@ -421,7 +428,7 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums)
     size, width = x.itemsize, VECTOR // x.itemsize
     count, filters, taps, source, step_there = block
     each, writes, direct = np.arange(PACKED), np.empty(PACKED, np.int64), taps.size == 0
-    places = _places(segments) if direct else np.array([[0, count, 0]])
+    places = _pixel_runs(segments) if direct else np.array([[0, count, 0]])
     a_from, a_step = (np.int64(x.ctypes.data), step) if direct else (np.int64(taps.ctypes.data), PACKED)
     pixels = places.ctypes.data, places.shape[0]
     tiles, tile = max(1, rows.shape[0] * table.shape[0] // TAPS), 0
@@ -444,7 +451,7 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums)
             first_filter, wide = table[p, 0] * width, table[p, 1] * width
             b = filters.ctypes.data + first_filter * (filters.size // sums.shape[1]) * size
             to = sums.ctypes.data + first_filter * size
-            for some in range(0, left, _rows_of(table[p, 1])):
+            for some in range(0, left, _taps_height(table[p, 1])):
                 ahead, later = _ahead(coming, tile * share), _ahead(coming, half + tile * share)
                 tile += 1
                 a = a_from, each[some:].ctypes.data, a_step, ahead, pace, later, pace
@@ -494,10 +501,11 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
                     found, step, gy_step = _segments(classes, k, q0, count, segments)
                     _segments(classes, k, min(pixels - 1, q0 + splits * most), 1, next_)
                     for g in range(g0, g1):
+                        share = (g, groups) if groups > 1 else (part, ranges)       # of what is asked for
                         source = _dense(gy, segments[:found], g * columns, columns)
                         if not source:
                             _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, room, filters)
-                        coming = _coming_block(gy, x, next_[0], most, (step, gy_step), (g - g0) + part, (g1 - g0) * ranges)
+                        coming = _coming_block(gy, x, next_[0], most, (step, gy_step), *share)
                         _correlate_block(x, segments[:found], step, coming, g * depth, some,
                                          (count, filters, taps, source, gy_step), table, sums[split, g])
                 block += 1

@@ -20,7 +20,7 @@ from numba import get_num_threads, prange
 
 from kernels import layout
 from kernels.compiling import njit
-from kernels.conv2d.implicit_gemm import APART, BLOCK, PACKED, TAPS, _rows_of, _taps
+from kernels.conv2d.implicit_gemm import APART, BLOCK, PACKED, TAPS, _taps, _taps_height
 from kernels.conv2d.packing import panels
 from kernels.conv2d.strassen_blocks import LEFT, PRODUCTS, RIGHT, VECTOR, results, seven, take
 from kernels.gemm.micro import lanes
@@ -130,7 +130,7 @@ def _grow_block(sign, filters, channels, span, count, table, room, sums, adds):
         next_ = (row + PACKED) * size if row + PACKED < span[1] else span[0] * size + count * pitch
         for p in range(table.shape[0]):
             b, to = np.int64(packed.ctypes.data) + table[p, 0] * VECTOR * BLOCK, sums.ctypes.data + table[p, 0] * VECTOR
-            for some in range(0, PACKED, _rows_of(table[p, 1])):
+            for some in range(0, PACKED, _taps_height(table[p, 1])):
                 ahead, pace = b, np.int64(0)
                 if p == 0:
                     ahead, pace = filters[some // TAPS] + next_, pitch

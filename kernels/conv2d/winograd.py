@@ -32,7 +32,7 @@ from numba import get_num_threads, prange
 from kernels import layout, streaming
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, winograd_many
-from kernels.conv2d.implicit_gemm import NOTHING, _clear, _height, _tiles, sum_rows
+from kernels.conv2d.implicit_gemm import NOTHING, _clear, _height, _tiles, _tiles_for, sum_rows
 from kernels.conv2d.packing import kept, pack, panels, planned, unpack
 from kernels.conv2d.winograd_tiles import (
     APART,
@@ -218,8 +218,9 @@ def _next_rows(x, grid, tile, count):
 @njit(cache=True)
 def _multiply_point(V, filters, vectors, count, run, places, coming, M):
     """M[t, k] = Σ_c V[t, c] · filters[c, k] for one panel of filters"""
-    (ahead, pace), tiles = coming, (count + _height(vectors) - 1) // _height(vectors)
-    _tiles(vectors, tiles, (V.ctypes.data, places[0].ctypes.data, 1), ((ahead, pace, run[0, 1] * pace), NOTHING), run,
+    ahead, pace = coming
+    _tiles(vectors, _tiles_for(count, vectors), (V.ctypes.data, places[0].ctypes.data, 1),
+           ((ahead, pace, run[0, 1] * pace), NOTHING), run,
            (filters.ctypes.data, vectors * VECTOR // V.itemsize), (M.ctypes.data, places[1].ctypes.data, 0), V)
 
 
@@ -281,8 +282,9 @@ def _correlate_point(V, D, table, sizes, places, adds, sums):
     run = np.array([[0, count, 0]])
     for p in range(table.shape[0]):
         first, vectors = table[p]
-        to, tiles = sums.ctypes.data + first * VECTOR, (c1 - c0 + _height(vectors) - 1) // _height(vectors)
-        _tiles(vectors, tiles, (V.ctypes.data, places[0].ctypes.data, C + APART), (NOTHING, NOTHING), run,
+        to = sums.ctypes.data + first * VECTOR
+        _tiles(vectors, _tiles_for(c1 - c0, vectors), (V.ctypes.data, places[0].ctypes.data, C + APART),
+               (NOTHING, NOTHING), run,
                (D.ctypes.data + first * VECTOR, K + APART), (to, places[1].ctypes.data, to if adds else 0), V)
 
 

@@ -12,7 +12,7 @@ from numba import get_num_threads, prange
 
 from kernels import layout
 from kernels.compiling import njit
-from kernels.conv2d.implicit_gemm import NOTHING, _height, _tiles
+from kernels.conv2d.implicit_gemm import NOTHING, _height, _tiles, _tiles_for
 from kernels.conv2d.packing import _pack_filters, _unpack_filters, kept, pack, panels, planned
 from kernels.conv2d.winograd_tiles import (
     APART,
@@ -116,7 +116,7 @@ def _add_product(V, U, vectors, sizes, places, M):
     depth, count, adds = sizes
     size, height = V.itemsize, _height(vectors)
     run, behind = np.array([[0, depth, 0]]), np.int64(V.ctypes.data) + V.size * size
-    _tiles(vectors, (count + height - 1) // height, (V.ctypes.data, places[0].ctypes.data, 1),
+    _tiles(vectors, _tiles_for(count, vectors), (V.ctypes.data, places[0].ctypes.data, 1),
            ((behind, height * size, height * depth * size), NOTHING), run, (U.ctypes.data, vectors * VECTOR // size),
            (M.ctypes.data, places[1].ctypes.data, M.ctypes.data if adds else 0), V)
 
@@ -162,8 +162,7 @@ def _correlate_chunk(V, D, point, sizes, places, sums):
     C, K, count, c0, few, first, vectors = sizes
     size, after, run = V.itemsize, min(point + 1, POINTS - 1), np.array([[0, count, 0]])
     a, b = V[point, c0:].ctypes.data, (D[point].ctypes.data + first * VECTOR, K + APART)
-    height, done = _height(vectors), 0
-    tiles = (few + height - 1) // height
+    height, tiles, done = _height(vectors), _tiles_for(few, vectors), 0
     for next_, pace, more in ((np.int64(V[after, c0:].ctypes.data), C + APART, min(tiles, few * size // LINE)),
                               (np.int64(D[after].ctypes.data) + first * VECTOR, K + APART, tiles)):
         _tiles(vectors, more - done, (a, places[0, done * height:].ctypes.data, C + APART),

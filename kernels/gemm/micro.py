@@ -133,8 +133,8 @@ def group_correlation(taps, group, vector_bytes):
         out[t][d][j] += Σ_pixels X[shift_t + j] · GY[j xor d],   t < taps, d < group, j < lanes
 
     x = (address, step, ahead, pace) and gy likewise, steps from pixel to pixel, and at each pixel the next address ahead,
-    ahead + pace, … asked for; segments = (table, count) of where x and gy are read, and
-    how many pixels; shifts a table; out = (address, table), group · lanes values each.
+    ahead + pace, … asked for; segments = (table, count) of where x and gy are read, and how many pixels;
+    shifts a table; out = (address, table), group · lanes values each.
     """
     @intrinsic
     def tile(typing_context, x, gy, segments, shifts, out, like):

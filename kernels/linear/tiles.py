@@ -17,7 +17,7 @@ from numba import prange
 
 from kernels import layout
 from kernels.compiling import njit
-from kernels.conv2d.implicit_gemm import NOTHING, R1, R2, R3, R4, VECTOR, _height, _tiles
+from kernels.conv2d.implicit_gemm import NOTHING, R1, R2, R3, R4, VECTOR, _height, _tiles, _tiles_for
 from kernels.conv2d.packing import panels
 from kernels.gemm.micro import lanes
 
@@ -89,7 +89,7 @@ def _forward(weight, packed, table, yt):
             for p in range(table.shape[0]):
                 first, vectors = table[p]
                 to = yt.ctypes.data + first * VECTOR
-                tiles = (min(ROWS, K - task * ROWS) + _height(vectors) - 1) // _height(vectors)
+                tiles = _tiles_for(min(ROWS, K - task * ROWS), vectors)
                 _tiles(vectors, tiles, (weight.ctypes.data, reads.ctypes.data, 1), (NOTHING, NOTHING), run,
                        (packed.ctypes.data + first * width * C * size, vectors * width),
                        (to, writes.ctypes.data, to if c0 else 0), yt)
@@ -126,6 +126,6 @@ def _weight_gradient(gy, x, table, gw):
             reads[i], writes[i] = row, row * C
         for p in range(table.shape[0]):
             first, vectors = table[p]
-            tiles = (min(ROWS, K - task * ROWS) + _height(vectors) - 1) // _height(vectors)
+            tiles = _tiles_for(min(ROWS, K - task * ROWS), vectors)
             _tiles(vectors, tiles, (gy.ctypes.data, reads.ctypes.data, K), (NOTHING, NOTHING), run,
                    (x.ctypes.data + first * VECTOR, C), (gw.ctypes.data + first * VECTOR, writes.ctypes.data, 0), x)

@@ -39,10 +39,6 @@ def test_rows_of_a_task_are_whole_tiles():
 
 
 PRODUCT = """
-import os
-import subprocess
-import sys
-
 import numpy as np
 from kernels.conv2d.packing import panels
 from kernels.linear import tiles
