@@ -17,7 +17,8 @@ itself.
 
 Such stores may overtake others: a thread calls `finish` before it tells the others that it is done. And whatever waits for them
 waits for memory: no locked instruction may stand in the loop, hence addresses in the place of slices, whose reference counts
-are counted by such. Source: Intel 64 and IA-32 Architectures Optimization Reference Manual, "Non-temporal stores and software
+are counted by such. An array of which only the address is used is let go before: the loop, or what comes behind, must use it
+once more. Source: Intel 64 and IA-32 Architectures Optimization Reference Manual, "Non-temporal stores and software
 write-combining".
 """
 

@@ -171,13 +171,14 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
     if left >= vectors * width:
         _tile(vectors, reads, (runs.ctypes.data, runs.shape[0], tiles, share, part), filters,
               (c, np.uint64(places[1].ctypes.data), start_at, c if adds else 0, relu, past, *claims), y)
+        lines[0] = 0        # asked, lest the array is let go before the tiles read it
         return
     steps = np.arange(height) * vectors * width
-    to_spare = np.int64(spare.ctypes.data), np.uint64(steps.ctypes.data)
     for q in range(0, count, height):
         _tile(vectors, (a, np.uint64(places[0, q:].ctypes.data), *reads[2:]),
               (runs.ctypes.data, runs.shape[0], one, share, part), filters,
-              (*to_spare, start_at, none, none, none, lines.ctypes.data, none), y)
+              (np.int64(spare.ctypes.data), np.uint64(steps.ctypes.data), start_at, none, none, none,
+               lines.ctypes.data, none), y)
         for i in range(min(height, count - q)):
             row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
             for k in range(left):
@@ -281,9 +282,10 @@ def _sums(gy, x, shape, window, groups):
     splits = 1 if T * depth * wide * gy.itemsize > NEAR else min(SPLITS, blocks)
     ranges = max(1, min(-(-get_num_threads() // splits), G if G > 1 else T * depth // PACKED))      # of groups, or of gW's rows
     sums = np.empty((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
-    # x read where it lies: then a block has more pixels where these are few bytes, an eighth of the second cache
+    # x read where it lies: then a block has more pixels where these and their filters are few bytes, an eighth of the second
+    # cache
     direct = depth * x.itemsize <= LINE or layout.pitch(x) <= CLOSE
-    room = max(BLOCK, min(8 * BLOCK, NEAR // 8 // (layout.pitch(x) * x.itemsize))) if direct else BLOCK
+    room = max(BLOCK, min(8 * BLOCK, NEAR // 8 // (max(layout.pitch(x), wide) * x.itemsize))) if direct else BLOCK
     _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges, int(direct), room), sums)
     return sums
 
@@ -430,7 +432,6 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums)
     each, writes, direct = np.arange(PACKED), np.empty(PACKED, np.int64), taps.size == 0
     places = _pixel_runs(segments) if direct else np.array([[0, count, 0]])
     a_from, a_step = (np.int64(x.ctypes.data), step) if direct else (np.int64(taps.ctypes.data), PACKED)
-    pixels = places.ctypes.data, places.shape[0]
     tiles, tile = max(1, rows.shape[0] * table.shape[0] // TAPS), 0
     half = (coming[1] + coming[3]) // 2
     share = half // tiles
@@ -456,6 +457,7 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums)
                 tile += 1
                 a = a_from, each[some:].ctypes.data, a_step, ahead, pace, later, pace
                 c = (to, writes[some:].ctypes.data, 0, to, 0, 0)
+                pixels = places.ctypes.data, places.shape[0]        # here: after its last use an array is let go
                 if source and some == 0:
                     _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
                 else:
