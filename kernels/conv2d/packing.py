@@ -16,6 +16,8 @@ WIDE = registers()[1] == 32
 ROWS = {1: 10, 2: 10, 3: 9, 4: 6} if WIDE else {1: 8, 2: 6, 3: 4}      # pixels to a tile of so many vectors of filters
 VECTOR = registers()[0]         # bytes
 NEXT = 12       # rows of weights ahead that are asked for: a panel's part of each lies far from the one before
+SOON = 64       # values of a filter from those that are packed to those that are asked for
+PARTS = 4       # of a panel, each packed by any thread
 SHORT = 128     # rows of a panel of four vectors that stay in the first cache
 _kept = {}      # id of weights -> what was made of them
 _transpose = square_transpose(VECTOR)
@@ -99,31 +101,38 @@ def _pack(w, transposed, m, table, width, packed):
     _, Kg, Cg, T = w.shape
     columns, depth = (Cg, Kg) if transposed else (Kg, Cg)
     G, P = packed.shape[0], table.shape[0]
-    for task in prange(G * P):
-        G_, p = task // P, task % P
+    for task in prange(G * P * PARTS):
+        G_, p, part = task // (P * PARTS), task // PARTS % P, task % PARTS
         first, size = table[p, 0] * width, table[p, 1] * width
         start = first * T * depth * m
         block = packed[G_, start:start + size * T * depth * m].reshape(T * m * depth, size)
-        if m > 1 or first + size > columns * m:
+        zeros = m > 1 or first + size > columns * m         # then in one piece
+        if zeros and part:
+            continue
+        if zeros:
             block[:] = 0
+        share = (0, 1) if zeros else (part, PARTS)
         for g in range(m):
             low, high = max(first, g * columns), min(first + size, (g + 1) * columns)       # columns of this group
             if low < high and transposed:
-                _pack_channels(w[G_ * m + g], low - g * columns, high - low, block[:, low - first:], g * depth, m * depth)
+                _pack_channels(w[G_ * m + g], low - g * columns, high - low, block[:, low - first:],
+                               g * depth, m * depth, share)
             elif low < high:
                 some = w[G_ * m + g, low - g * columns:high - g * columns].reshape(high - low, Cg * T)
-                _pack_filters(some, T, block[:, low - first:], g * depth, m * depth)
+                _pack_filters(some, T, block[:, low - first:], g * depth, m * depth, share)
 
 
 @njit(cache=True)
-def _pack_channels(w, first, count, block, d0, depth):
-    """block[t·depth + d0 + k, j] = w[k, first + j, t]"""
-    K, C, T = w.shape
+def _pack_channels(w, first, count, block, d0, depth, share):
+    """block[t·depth + d0 + k, j] = w[k, first + j, t] for a share of the rows k, (which one, of how many)"""
+    (K, C, T), (part, parts) = w.shape, share
     flat, wide = w.reshape(w.size), block.shape[1]
+    k0, k1 = K * part // parts, K * (part + 1) // parts
     if T == 1 and count == wide == block.strides[0] // w.itemsize and depth == K:       # rows as they are
-        _copy_rows(wide // (VECTOR // w.itemsize), block.ctypes.data, w.ctypes.data + first * w.itemsize, C, K, w)
+        _copy_rows(wide // (VECTOR // w.itemsize), block.ctypes.data + k0 * wide * w.itemsize,
+                   w.ctypes.data + (k0 * C + first) * w.itemsize, C, k1 - k0, w)
         return
-    for k in range(K):
+    for k in range(k0, k1):
         source = flat[(k * C + first) * T:][:count * T]
         fetch(source.ctypes.data + NEXT * C * T * w.itemsize, count * T, w)
         for t in range(T):
@@ -157,20 +166,23 @@ def copy_vectors(vectors, target, source, step, count, like):
 
 
 @njit(cache=True)
-def _pack_filters(w, T, block, d0, depth):
-    """block[t·depth + d0 + c, k] = w[k, c·T + t], squares at a time where they fit"""
+def _pack_filters(w, T, block, d0, depth, share):
+    """block[t·depth + d0 + c, k] = w[k, c·T + t] for a share of the c·T + t, (which one, of how many); squares at a time where
+    they fit. So many filters at once are more streams than a core's own guesses follow: their lines are asked for."""
     K, E, width = w.shape[0], w.shape[1], VECTOR // w.itemsize
     to, from_ = np.empty(width, np.int64), np.arange(width) * (w.strides[0] // w.itemsize)
-    whole = K // width * width
-    for e0 in range(0, E - width + 1, width):
+    whole, squares, (part, parts) = K // width * width, E // width, share
+    for e0 in range(squares * part // parts * width, squares * (part + 1) // parts * width, width):
         for i in range(width):
             c, t = (e0 + i) // T, (e0 + i) % T
             to[i] = (t * depth + d0 + c) * (block.strides[0] // w.itemsize)
         for k in range(0, whole, width):
+            for i in range(width):
+                fetch(w.ctypes.data + (k + i) * w.strides[0] + (e0 + SOON) * w.itemsize, width, w)
             _transpose(block.ctypes.data + k * w.itemsize, to.ctypes.data,
                        w[k:].ctypes.data + e0 * w.itemsize, from_.ctypes.data, w)
-    for k in range(K):
-        for e in range(E // width * width if k < whole else 0, E):
+    for k in range(K if part + 1 == parts else 0):          # what is no square
+        for e in range(squares * width if k < whole else 0, E):
             block[e % T * depth + d0 + e // T, k] = w[k, e]
 
 

@@ -149,7 +149,7 @@ def _correlate_block(V, D, table, sizes, scratch, gw):
                                  sums[point * (CHUNK * wide + APART):])
             block = taps[:9 * few * wide].reshape(9 * few, wide)
             if adds:
-                _pack_filters(gw[first * width:first * width + wide, c0 * 9:(c0 + few) * 9], 9, block, 0, few)
+                _pack_filters(gw[first * width:first * width + wide, c0 * 9:(c0 + few) * 9], 9, block, 0, few, (0, 1))
             _transform_sums(sums, few, (vectors, CHUNK * wide + APART, adds), block)
             for v in range(first, first + vectors):
                 _unpack_filters(block[:, (v - first) * width:], 9, 0, few, gw[v * width:(v + 1) * width, c0 * 9:(c0 + few) * 9])
