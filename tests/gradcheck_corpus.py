@@ -46,12 +46,20 @@ def bn(mean=True, var=True, unbiased=False, eps=None, weighted=True, gweight=Non
     return backward
 
 
+def lrn_scale(op, x):
+    """s of the op's formula."""
+    channels = range(x.shape[1])
+    squares = [(x[:, max(0, c - op.size // 2):c + (op.size - 1) // 2 + 1] ** 2).sum(1) for c in channels]
+    return op.k + op.alpha / op.size * np.stack(squares, 1)
+
+
 def lrn(cross=True, before=2, after=1, exponent=-1, two=2, divided=True, times_x=True):
     """Channel c is seen by c - after' .. ; before and after as of the op: size 4 sees 2 before and 1 after."""
     def backward(ctx, gy):
         op, x = ctx.op, ctx.x[0]
-        share = gy * x * op.s ** (-op.beta + exponent)
-        gx = gy * op.s ** -op.beta
+        s = lrn_scale(op, x)
+        share = gy * x * s ** (-op.beta + exponent)
+        gx = gy * s ** -op.beta
         factor = two * op.alpha * op.beta / (op.size if divided else 1)
         for c in range(x.shape[1] if cross else 0):
             seen_by = share[:, max(0, c - after):c + before + 1].sum(1)
@@ -62,7 +70,8 @@ def lrn(cross=True, before=2, after=1, exponent=-1, two=2, divided=True, times_x
 
 def lrn_own_channel(ctx, gy):
     op, x = ctx.op, ctx.x[0]
-    return (gy * op.s ** -op.beta - 2 * op.alpha * op.beta / op.size * x * gy * x * op.s ** (-op.beta - 1),)
+    s = lrn_scale(op, x)
+    return (gy * s ** -op.beta - 2 * op.alpha * op.beta / op.size * x * gy * x * s ** (-op.beta - 1),)
 
 
 def pool_overwrites(ctx, gy):
@@ -272,7 +281,7 @@ BUGS = [
     Bug("alpha not divided by size", "lrn", FACTOR, lrn(divided=False)),
     Bug("beta for beta + 1", "lrn", set(), lrn(exponent=0)),
     Bug("x missing in the cross term", "lrn", set(), lrn(times_x=False)),
-    Bug("s of the first call", "lrn", STALE, from_shared_state, first_input_kept),
+    Bug("x of the first call", "lrn", STALE, from_shared_state, first_input_kept),
     # Linear
     Bug("gweight transposed", "square linear", AXES, on(1, lambda g: g.T)),
     Bug("gweight in the memory order of (C, K)", "linear", AXES, on(1, lambda g: g.T.reshape(g.shape))),

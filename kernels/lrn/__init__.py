@@ -13,16 +13,15 @@ room = Room("lrn", ["reference", "cpu", "channels_last"], by_order)
 
 
 def forward(x, size, alpha, beta, k):
-    """(y, s), both (N, C, H, W); s is what backward needs."""
+    """y (N, C, H, W)"""
     expect_rank("local_response_norm: x", x, "(N, C, H, W)")
     if size < 1:
         raise ShapeError(f"local_response_norm: size {size} is less than 1; the papers use 5")
     return room.call("forward", x, size, alpha, beta, k)
 
 
-def backward(gy, x, s, size, alpha, beta):
-    """gx (N, C, H, W); s as forward returned it."""
+def backward(gy, x, size, alpha, beta, k):
+    """gx (N, C, H, W); s is computed anew: to keep it would be one more array to write, to hold, and to read."""
     expect_rank("local_response_norm: x", x, "(N, C, H, W)")
     expect_shape("local_response_norm: gy", gy, x.shape)
-    expect_shape("local_response_norm: s", s, x.shape)
-    return room.call("backward", gy, x, s, size, alpha, beta)
+    return room.call("backward", gy, x, size, alpha, beta, k)

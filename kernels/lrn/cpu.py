@@ -18,15 +18,15 @@ FAST = {"reassoc", "contract"}
 
 def forward(x, size, alpha, beta, k):
     """See the room."""
-    y, s = np.empty_like(x), np.empty_like(x)
-    _forward(_flat(x), size, alpha, beta, k, _flat(y), _flat(s))
-    return y, s
+    y = np.empty_like(x)
+    _forward(_flat(x), size, alpha, beta, k, _flat(y))
+    return y
 
 
-def backward(gy, x, s, size, alpha, beta):
+def backward(gy, x, size, alpha, beta, k):
     """See the room."""
     gx = np.empty_like(x)
-    _backward(_flat(gy), _flat(x), _flat(s), size, alpha, beta, _flat(gx))
+    _backward(_flat(gy), _flat(x), size, alpha, beta, k, _flat(gx))
     return gx
 
 
@@ -43,8 +43,17 @@ def _power(s, beta):
     return s ** -beta
 
 
+@njit(cache=True, fastmath=FAST)
+def _window_sums(x, n, c, size, p0, p1, total):
+    """total[p - p0] = Σ x² over the window of channel c at pixel p"""
+    total[:] = 0
+    for other in range(max(0, c - size // 2), min(x.shape[1], c + (size - 1) // 2 + 1)):
+        for p in range(p0, p1):
+            total[p - p0] += x[n, other, p] * x[n, other, p]
+
+
 @njit(cache=True, parallel=True, fastmath=FAST)
-def _forward(x, size, alpha, beta, k, y, s):
+def _forward(x, size, alpha, beta, k, y):
     N, C, P = x.shape
     runs = (P + RUN - 1) // RUN
     for task in prange(N * runs):
@@ -52,18 +61,14 @@ def _forward(x, size, alpha, beta, k, y, s):
         p1 = min(P, p0 + RUN)
         total = np.empty(RUN, x.dtype)
         for c in range(C):
-            total[:] = 0
-            for other in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
-                for p in range(p0, p1):
-                    total[p - p0] += x[n, other, p] * x[n, other, p]
+            _window_sums(x, n, c, size, p0, p1, total)
             for p in range(p0, p1):
                 scale = x.dtype.type(k + alpha / size * total[p - p0])
-                s[n, c, p] = scale
                 y[n, c, p] = x[n, c, p] * _power(scale, beta)
 
 
 @njit(cache=True, parallel=True, fastmath=FAST)
-def _backward(gy, x, s, size, alpha, beta, gx):
+def _backward(gy, x, size, alpha, beta, k, gx):
     N, C, P = x.shape
     runs = (P + RUN - 1) // RUN
     for task in prange(N * runs):
@@ -72,10 +77,12 @@ def _backward(gy, x, s, size, alpha, beta, gx):
         share = np.empty((C, RUN), x.dtype)
         total = np.empty(RUN, x.dtype)
         for c in range(C):
+            _window_sums(x, n, c, size, p0, p1, total)
             for p in range(p0, p1):
-                power = _power(s[n, c, p], beta)
+                scale = x.dtype.type(k + alpha / size * total[p - p0])
+                power = _power(scale, beta)
                 gx[n, c, p] = gy[n, c, p] * power
-                share[c, p - p0] = gy[n, c, p] * x[n, c, p] * power / s[n, c, p]
+                share[c, p - p0] = gy[n, c, p] * x[n, c, p] * power / scale
         for c in range(C):
             total[:] = 0
             for other in range(max(0, c - (size - 1) // 2), min(C, c + size // 2 + 1)):

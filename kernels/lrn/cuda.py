@@ -1,7 +1,7 @@
 """Local response normalisation on a GPU: one thread a value, which reads the `size` channels around its own.
 
 Neighbouring threads are neighbouring pixels, so that each of these reads is one for all of them, and the next channel's
-threads find it in the cache. s is kept for the backward pass, which gathers from the channels that see a value.
+threads find it in the cache. The backward pass computes s anew, and gathers from the channels that see a value.
 """
 
 import math
@@ -14,15 +14,16 @@ from kernels.device.shim import device_function, kernel, launch_planes
 
 def forward(x, size, alpha, beta, k):
     """See the room."""
-    y, s = np.empty_like(x), np.empty_like(x)
-    numbers = tuple(x.dtype.type(number) for number in (alpha / size, beta, k, 1))
-    launch_planes(_forward, *_planes(x), x, size, numbers, beta == 0.75, y, s, _sizes(x))
-    return y, s
+    y, numbers = np.empty_like(x), tuple(x.dtype.type(number) for number in (alpha / size, beta, k, 1))
+    launch_planes(_forward, *_planes(x), x, size, numbers, beta == 0.75, y, _sizes(x))
+    return y
 
 
-def backward(gy, x, s, size, alpha, beta):
+def backward(gy, x, size, alpha, beta, k):
     """See the room."""
-    gx, numbers = np.empty_like(x), tuple(x.dtype.type(number) for number in (2 * alpha * beta / size, beta, 1))
+    s, gx, type_ = np.empty_like(x), np.empty_like(x), x.dtype.type
+    launch_planes(_scales, *_planes(x), x, size, (type_(alpha / size), type_(k)), s, _sizes(x))
+    numbers = tuple(type_(number) for number in (2 * alpha * beta / size, beta, 1))
     launch_planes(_backward, *_planes(x), gy, x, s, size, numbers, beta == 0.75, gx, _sizes(x))
     return gx
 
@@ -45,20 +46,33 @@ def _power(s, beta, roots, one):
     return s ** -beta
 
 
+@device_function
+def _squares(x, n, c, C, size, P, p):
+    """Σ x² over the window of channel c at pixel p"""
+    total = x.dtype.type(0)
+    for other in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
+        value = x[at((n * C + other) * P + p)]
+        total += value * value
+    return total
+
+
 @kernel
-def _forward(x, size, numbers, roots, y, s, sizes):
+def _forward(x, size, numbers, roots, y, sizes):
     planes, C, P = sizes
     plane, p = plane_and_pixel(P)
     if plane < planes and p < P:
         n, c = split(plane, C)
-        total = x.dtype.type(0)
-        for other in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
-            value = x[at((n * C + other) * P + p)]
-            total += value * value
-        scale = numbers[2] + numbers[0] * total
         i = at(plane * P + p)
-        s[i] = scale
-        y[i] = x[i] * _power(scale, numbers[1], roots, numbers[3])
+        y[i] = x[i] * _power(numbers[2] + numbers[0] * _squares(x, n, c, C, size, P, p), numbers[1], roots, numbers[3])
+
+
+@kernel
+def _scales(x, size, numbers, s, sizes):
+    planes, C, P = sizes
+    plane, p = plane_and_pixel(P)
+    if plane < planes and p < P:
+        n, c = split(plane, C)
+        s[at(plane * P + p)] = numbers[1] + numbers[0] * _squares(x, n, c, C, size, P, p)
 
 
 @kernel

@@ -17,12 +17,11 @@ class LocalResponseNorm(Op):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x):
-        y, s = kernel.forward(x, self.size, self.alpha, self.beta, self.k)
-        self.x, self.s = x, s
-        return y
+        self.x = x
+        return kernel.forward(x, self.size, self.alpha, self.beta, self.k)
 
     def backward(self, gy):
-        return kernel.backward(gy, self.x, self.s, self.size, self.alpha, self.beta)
+        return kernel.backward(gy, self.x, self.size, self.alpha, self.beta, self.k)
 
     def flops(self, output_shape, x_shape):
         n, c, h, w = output_shape

@@ -88,3 +88,19 @@ def test_empty_batch(rung):
     assert gx.shape == x.shape
     assert not gw.any()
     assert not gb.any()
+
+
+@each("lrn")
+@pytest.mark.parametrize("size", [5, 4])
+@pytest.mark.parametrize("large", [1e18, 1e25, np.inf, np.nan])
+def test_response_norm_of_a_large_value_leaves_the_others_as_they_are(rung, size, large, rng):
+    """1e18 has a square that float32 holds, 1e25 none: then s is infinite and y 0. Pixels side by side do not meet."""
+    x = rng.standard_normal((1, 20, 2, 3)).astype("float32")
+    x[0, 9, 1, 1] = large
+    gy = rng.standard_normal(x.shape).astype("float32")
+    with np.errstate(all="ignore"), kernels.using(lrn="reference"):
+        y, gx = kernels.lrn.forward(x, size, 1.0, 0.75, 2.0), kernels.lrn.backward(gy, x, size, 1.0, 0.75, 2.0)
+    assert np.isfinite(y[0, [0, 19]]).all() and np.isfinite(y[:, :, 0]).all()
+    with np.errstate(all="ignore"), kernels.using(lrn=rung):
+        np.testing.assert_allclose(kernels.lrn.forward(x, size, 1.0, 0.75, 2.0), y, rtol=1e-5, atol=1e-30)
+        np.testing.assert_allclose(kernels.lrn.backward(gy, x, size, 1.0, 0.75, 2.0), gx, rtol=1e-4, atol=1e-6)
