@@ -27,7 +27,7 @@ from kernels.streaming import LINE, finish, near
 
 VECTOR = registers()[0]         # bytes
 MOST = 360                      # pixels to a block, at the most, a multiple of every tile's rows
-BLOCK = 120                     # pixels to a block of a weight gradient, at the most
+BLOCK = 120                     # pixels to a block of a weight gradient, or more: see _sums
 NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: about a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile, of one vector PACKED
 PACKED = 2 * TAPS               # rows packed at once: of float32 a cache line, or half of one
@@ -282,10 +282,10 @@ def _sums(gy, x, shape, window, groups):
     splits = 1 if T * depth * wide * gy.itemsize > NEAR else min(SPLITS, blocks)
     ranges = max(1, min(-(-get_num_threads() // splits), G if G > 1 else T * depth // PACKED))      # of groups, or of gW's rows
     sums = np.empty((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
-    # x read where it lies: then a block has more pixels where these and their filters are few bytes, an eighth of the second
-    # cache
-    direct = depth * x.itemsize <= LINE or layout.pitch(x) <= CLOSE
-    room = max(BLOCK, min(8 * BLOCK, NEAR // 8 // (max(layout.pitch(x), wide) * x.itemsize))) if direct else BLOCK
+    direct = depth * x.itemsize <= LINE or layout.pitch(x) <= CLOSE         # x is read where it lies
+    # a block has more pixels where their filters, and x's values if they are read, are few bytes, an eighth of the second cache
+    values, most = (max(layout.pitch(x), wide), 8 * BLOCK) if direct else (wide, 2 * BLOCK)
+    room = max(BLOCK, min(most, NEAR // 8 // (values * x.itemsize)))
     _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges, int(direct), room), sums)
     return sums
 
@@ -485,7 +485,7 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
         g0, g1 = (groups * part // ranges, groups * (part + 1) // ranges) if groups > 1 else (0, 1)
         row0, row1 = (rows * part // ranges, rows * (part + 1) // ranges) if groups == 1 else (0, rows)
         segments, next_ = np.empty((room, 3), np.int64), np.empty((1, 3), np.int64)
-        filters, taps = near(room * wide, x), near(0 if direct else BLOCK * PACKED, x)
+        filters, taps = near(room * wide, x), near(0 if direct else room * PACKED, x)
         for g in range(g0, g1):
             _clear(sums[split, g, row0:row1])
             _clear(sums[split, g, rows:])
