@@ -65,6 +65,7 @@ def _window_sums(values, size, sums):
 
 @njit(inline="always")
 def _squares(row, own):
+    """own[c] = row[c]²"""
     for c in range(own.size):
         own[c] = row[c] * row[c]
 
