@@ -106,20 +106,19 @@ def _pack(w, transposed, m, table, width, packed):
         first, size = table[p, 0] * width, table[p, 1] * width
         start = first * T * depth * m
         block = packed[G_, start:start + size * T * depth * m].reshape(T * m * depth, size)
-        zeros = m > 1 or first + size > columns * m         # then in one piece
-        if zeros and part:
+        parts = 1 if m > 1 or first + size > columns * m else PARTS         # zeros come first, all of them
+        if part >= parts:
             continue
-        if zeros:
+        if parts == 1:
             block[:] = 0
-        share = (0, 1) if zeros else (part, PARTS)
         for g in range(m):
             low, high = max(first, g * columns), min(first + size, (g + 1) * columns)       # columns of this group
             if low < high and transposed:
                 _pack_channels(w[G_ * m + g], low - g * columns, high - low, block[:, low - first:],
-                               g * depth, m * depth, share)
+                               g * depth, m * depth, (part, parts))
             elif low < high:
                 some = w[G_ * m + g, low - g * columns:high - g * columns].reshape(high - low, Cg * T)
-                _pack_filters(some, T, block[:, low - first:], g * depth, m * depth, share)
+                _pack_filters(some, T, block[:, low - first:], g * depth, m * depth, (part, parts))
 
 
 @njit(cache=True)

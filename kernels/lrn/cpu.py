@@ -44,12 +44,14 @@ def _power(s, beta):
 
 
 @njit(cache=True, fastmath=FAST)
-def _window_sums(x, n, c, size, p0, p1, total):
-    """total[p - p0] = Σ x² over the window of channel c at pixel p"""
-    total[:] = 0
+def _scales(x, n, c, size, alpha, k, p0, p1, scale):
+    """scale[p - p0] = s[n, c, p] = k + alpha/size · Σ x² over the window of channel c"""
+    scale[:] = 0
     for other in range(max(0, c - size // 2), min(x.shape[1], c + (size - 1) // 2 + 1)):
         for p in range(p0, p1):
-            total[p - p0] += x[n, other, p] * x[n, other, p]
+            scale[p - p0] += x[n, other, p] * x[n, other, p]
+    for p in range(p1 - p0):
+        scale[p] = k + alpha / size * scale[p]
 
 
 @njit(cache=True, parallel=True, fastmath=FAST)
@@ -59,12 +61,11 @@ def _forward(x, size, alpha, beta, k, y):
     for task in prange(N * runs):
         n, p0 = task // runs, task % runs * RUN
         p1 = min(P, p0 + RUN)
-        total = np.empty(RUN, x.dtype)
+        scale = np.empty(RUN, x.dtype)
         for c in range(C):
-            _window_sums(x, n, c, size, p0, p1, total)
+            _scales(x, n, c, size, alpha, k, p0, p1, scale)
             for p in range(p0, p1):
-                scale = x.dtype.type(k + alpha / size * total[p - p0])
-                y[n, c, p] = x[n, c, p] * _power(scale, beta)
+                y[n, c, p] = x[n, c, p] * _power(scale[p - p0], beta)
 
 
 @njit(cache=True, parallel=True, fastmath=FAST)
@@ -75,14 +76,13 @@ def _backward(gy, x, size, alpha, beta, k, gx):
         n, p0 = task // runs, task % runs * RUN
         p1 = min(P, p0 + RUN)
         share = np.empty((C, RUN), x.dtype)
-        total = np.empty(RUN, x.dtype)
+        scale, total = np.empty(RUN, x.dtype), np.empty(RUN, x.dtype)
         for c in range(C):
-            _window_sums(x, n, c, size, p0, p1, total)
+            _scales(x, n, c, size, alpha, k, p0, p1, scale)
             for p in range(p0, p1):
-                scale = x.dtype.type(k + alpha / size * total[p - p0])
-                power = _power(scale, beta)
+                power = _power(scale[p - p0], beta)
                 gx[n, c, p] = gy[n, c, p] * power
-                share[c, p - p0] = gy[n, c, p] * x[n, c, p] * power / scale
+                share[c, p - p0] = gy[n, c, p] * x[n, c, p] * power / scale[p - p0]
         for c in range(C):
             total[:] = 0
             for other in range(max(0, c - (size - 1) // 2), min(C, c + size // 2 + 1)):

@@ -47,13 +47,13 @@ def _power(s, beta, roots, one):
 
 
 @device_function
-def _squares(x, n, c, C, size, P, p):
-    """Σ x² over the window of channel c at pixel p"""
+def _scale(x, n, c, C, size, P, p, share, k):
+    """s = k + share · Σ x² over the window of channel c at pixel p"""
     total = x.dtype.type(0)
     for other in range(max(0, c - size // 2), min(C, c + (size - 1) // 2 + 1)):
         value = x[at((n * C + other) * P + p)]
         total += value * value
-    return total
+    return k + share * total
 
 
 @kernel
@@ -63,7 +63,7 @@ def _forward(x, size, numbers, roots, y, sizes):
     if plane < planes and p < P:
         n, c = split(plane, C)
         i = at(plane * P + p)
-        y[i] = x[i] * _power(numbers[2] + numbers[0] * _squares(x, n, c, C, size, P, p), numbers[1], roots, numbers[3])
+        y[i] = x[i] * _power(_scale(x, n, c, C, size, P, p, numbers[0], numbers[2]), numbers[1], roots, numbers[3])
 
 
 @kernel
@@ -72,7 +72,7 @@ def _scales(x, size, numbers, s, sizes):
     plane, p = plane_and_pixel(P)
     if plane < planes and p < P:
         n, c = split(plane, C)
-        s[at(plane * P + p)] = numbers[1] + numbers[0] * _squares(x, n, c, C, size, P, p)
+        s[at(plane * P + p)] = _scale(x, n, c, C, size, P, p, numbers[0], numbers[1])
 
 
 @kernel
