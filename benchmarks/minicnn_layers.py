@@ -19,6 +19,12 @@ def layout(array, channels_last):
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
+def arranged(layer, arrays, channels_last):
+    """The arrays of a layer in one layout; filters in C order in either, as minicnn's layers hold them."""
+    images = arrays[:1] if layer["op"] == "conv2d" else arrays
+    return [layout(array, channels_last) for array in images] + arrays[len(images):]
+
+
 def variants(layer):
     """{name: (whether channels_last, pinned rungs)}: both layouts, and what Winograd's algorithm is measured against."""
     found = {"nchw": (False, {}), "channels_last": (True, {})}
@@ -39,7 +45,7 @@ def make(layer, arrays, name):
                 return run(given)
         return call
     with kernels.using(**rungs):
-        made = LAYERS[layer["op"]](layer, [layout(a, channels_last) for a in arrays])
+        made = LAYERS[layer["op"]](layer, arranged(layer, arrays, channels_last))
     return {key: (before, pinned(run) if rungs else run) for key, (before, run) in made.items()}
 
 
