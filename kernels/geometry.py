@@ -4,6 +4,7 @@ Source: Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep lea
 the rule for ceil_mode is PyTorch's.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -61,9 +62,7 @@ class Window2d(NamedTuple):
 
     def output_size(self, height, width):
         """(OH, OW) for an input of height x width pixels; raises ShapeError where no window fits."""
-        high, wide = self.extent
-        return (_positions("height", height, high, self.stride_h, self.top, self.bottom, self.ceil_mode),
-                _positions("width", width, wide, self.stride_w, self.left, self.right, self.ceil_mode))
+        return _output_size(self, height, width)
 
     def check_sees_pixels(self, height, width):
         """Raises ShapeError if some window position covers padding alone: it would have no maximum and no mean."""
@@ -112,6 +111,13 @@ def _named_padding(padding, kernel, stride, dilation):
         raise ShapeError(f"padding 'same' needs stride 1, not {stride}; pass the padding in pixels")
     totals = [d * (k - 1) for k, d in zip(kernel, dilation)]
     return tuple((total // 2, total - total // 2) for total in totals)
+
+
+@functools.lru_cache(1024)
+def _output_size(window, height, width):
+    high, wide = window.extent
+    return (_positions("height", height, high, window.stride_h, window.top, window.bottom, window.ceil_mode),
+            _positions("width", width, wide, window.stride_w, window.left, window.right, window.ceil_mode))
 
 
 def _positions(side, size, extent, stride, before, after, ceil_mode):
