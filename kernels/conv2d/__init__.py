@@ -20,12 +20,17 @@ HUGE = 128 << 20        # bytes of a gradient that is worth a copy of each image
 def _best(function, *args):
     """Winograd and Strassen where they pay, shuffles for small groups; the arguments are forward's or backward's."""
     x, weight, window, groups = (args[0], args[1], *args[3:5]) if function == "forward" else args[1:5]
-    if groups > 1 and room.rung("grouped").fits(weight, groups):
-        return "grouped"
-    for name in ("strassen", "winograd"):
-        if room.rung(name).pays(x, weight, window, groups):
-            return name
-    return "implicit_gemm"
+    return _best_for(function, x.shape, weight.shape, x.dtype, window, groups, weight.flags.writeable)
+
+
+@functools.lru_cache(1024)
+def _best_for(function, *described):
+    if room.rung("strassen").pays(function, *described):
+        return "strassen"
+    if room.rung("winograd").pays(*described):
+        return "winograd"
+    _, weight_shape, dtype, _, groups, _ = described
+    return "grouped" if room.rung("grouped").fits(weight_shape, dtype, groups) else "implicit_gemm"
 
 
 room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "grouped", "strassen", "winograd"], _best)

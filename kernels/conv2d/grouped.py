@@ -52,16 +52,15 @@ _two, _four, _eight = (group_tile(SUMS // size, size, VECTOR) for size in (2, 4,
 _correlate_two, _correlate_four, _correlate_eight = (group_correlation(TAPS, size, VECTOR) for size in (2, 4, 8))
 
 
-def fits(weight, groups):
+def fits(weight_shape, dtype, groups):
     """Whether this rung computes such a convolution itself."""
-    size, wide = weight.shape[1], lanes(weight.dtype)
-    return (groups > 1 and size in (2, 4, 8) and weight.shape[0] == size * groups and wide > size
-            and weight.shape[0] % wide == 0)
+    (K, size), wide = weight_shape[:2], lanes(dtype)
+    return groups > 1 and size in (2, 4, 8) and K == size * groups and wide > size and K % wide == 0
 
 
 def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """See the room, and the module for the formula."""
-    if not fits(weight, groups):
+    if not fits(weight.shape, weight.dtype, groups):
         return implicit_gemm.forward(x, weight, bias, window, groups, relu, out)
     x, size = layout.channels_last(x), window.output_size(*x.shape[2:])
     y = layout.empty((len(x), len(weight), *size), x.dtype) if out is None else out
@@ -75,7 +74,7 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
 
 def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
     """See the room, and the module for the formulas."""
-    if not fits(weight, groups):
+    if not fits(weight.shape, weight.dtype, groups):
         return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
     x, gy, gx, gw = layout.channels_last(x), layout.channels_last(gy), None, None
     if needs[0] and x.size:

@@ -29,6 +29,7 @@ storing: Huang, Smith, Henry and van de Geijn 2016, "Strassen's algorithm reload
 """
 
 import functools
+import math
 
 import numpy as np
 from numba import get_num_threads, prange
@@ -48,37 +49,43 @@ NEAR = 3 << 17          # bytes of the sums of pixels, of all products, that sta
 LEAST, MOST = 36, 54    # pairs of pixels to a block
 SPARE = 16              # rows behind a block's products that its last tile may write
 SOON = 2                # pairs from the one that is stored to the one whose lines are asked for
-PIXELS = 512            # below, the packing of the weights takes longer
+PIXELS = 512            # the fewest for which it pays
+PACKED = 400            # pixels whose products cost as much as the packing of weights that change
 SAVED = 85              # C·K / (C + K): products for each addition, from which on it pays
 DEEP = 256              # filters of a data gradient, below which it is stored for too few products
 
 
-def fits(x, weight, window, groups):
+@functools.lru_cache(512)
+def fits(x_shape, weight_shape, dtype, window, groups):
     """Whether this rung computes such a convolution itself."""
-    return window[:2] == (1, 1) and groups == 1 and _fits(x.dtype, x.shape, weight.shape[:2], window)
+    return (dtype == np.float32 and window.one_pixel and groups == 1 and 0 not in x_shape
+            and all(channels % (2 * lanes(np.float32)) == 0 for channels in weight_shape[:2]))
 
 
-@functools.lru_cache(512)
-def _fits(dtype, x_shape, filters, window):
-    return (dtype == np.float32 and window.one_pixel and 0 not in x_shape
-            and all(channels % (2 * lanes(np.float32)) == 0 for channels in filters))
+def pays(function, x_shape, weight_shape, dtype, window, groups, changing=True):
+    """Whether it is also faster, in "forward" or in one of the gradients of "backward"."""
+    if not fits(x_shape, weight_shape, dtype, window, groups):
+        return False
+    (N, _, H, W), (K, C) = x_shape, weight_shape[:2]
+    pixels = N * math.prod(window.output_size(H, W))
+    if function == "backward":
+        return _data_pays(pixels, K, C) or strassen_weights.pays(pixels, K, C)
+    return _saves(pixels, K, C, changing)
 
 
-def pays(x, weight, window, groups):
-    """Whether it is also faster: channels, filters and pixels are many."""
-    return fits(x, weight, window, groups) and _pays(x.shape, weight.shape[:2], window)
+def _saves(pixels, K, C, changing=True):
+    """Whether channels, filters and pixels are many; weights that change are packed each time."""
+    free = pixels * (1 - SAVED * (C + K) / (C * K))         # so many have their products saved and nothing to pay
+    return pixels >= PIXELS and free >= (PACKED if changing else 0)
 
 
-@functools.lru_cache(512)
-def _pays(x_shape, filters, window):
-    (N, _, H, W), (K, C) = x_shape, filters
-    OH, OW = window.output_size(H, W)
-    return N * OH * OW >= PIXELS and C * K >= SAVED * (C + K)
+def _data_pays(pixels, K, C):
+    return K >= DEEP and _saves(pixels, K, C)
 
 
 def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """See the room, and the module for the formula."""
-    if not (window.pointwise and fits(x, weight, window, groups)):
+    if not (window.pointwise and fits(x.shape, weight.shape, x.dtype, window, groups)):
         return implicit_gemm.forward(x, weight, bias, window, groups, relu, out)
     x = layout.channels_last(x)
     y = layout.empty((len(x), len(weight), *x.shape[2:]), x.dtype) if out is None else out
@@ -89,10 +96,11 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
 
 def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
     """See the room, and the module for the formulas."""
-    if not fits(x, weight, window, groups):
+    if not fits(x.shape, weight.shape, x.dtype, window, groups):
         return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
     x, gy = layout.channels_last(x), layout.channels_last(gy)
-    here = needs[0] and len(weight) >= DEEP, needs[1] and strassen_weights.fits(gy, x), False
+    pixels, K, C = gy.size // len(weight), *weight.shape[:2]
+    here = needs[0] and _data_pays(pixels, K, C), needs[1] and strassen_weights.fits(pixels, K, C), False
     below = tuple(needed and not found for needed, found in zip(needs, here))
     gx, gw, gbias = implicit_gemm.backward(gy, x, weight, window, groups, below, onto)
     if here[0]:

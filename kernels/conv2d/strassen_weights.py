@@ -28,15 +28,22 @@ from kernels.streaming import LINE, near
 
 NEAR = 1 << 19          # bytes of a task's share of an M_i, that stay in the second cache
 CHUNK = 1 << 23         # bytes of pixels that stay in the third
-LEAST = 256             # channels and filters: with fewer the sums cost what the products save
+LEAST = 256             # channels and filters: with fewer the sums cost what the products save, unless pixels are near:
+CLOSE = 1 << 22         # values of x and gy that stay in the third cache; then
+FEW, SAVED = 128, 95    # channels and filters, and C·K / (C + K) of them, do
 MANY = 4                # pixels to a filter, from which on to share out pixels is cheaper than to share out filters
 WIDTH = VECTOR // 4     # values of float32 to a vector
 
 
-def fits(gy, x):
-    """Whether pixels pair, halves of filters and channels fill whole tiles, and neither are too few to pay for the sums."""
-    (N, K, H, W), C = gy.shape, x.shape[1]
-    return N * H * W % 2 == 0 and K % (2 * PACKED) == 0 and C % (2 * lanes(np.float32)) == 0 and min(K, C) >= LEAST
+def fits(pixels, K, C):
+    """Whether pixels pair, halves of filters and channels fill whole tiles, and it pays."""
+    return pixels % 2 == 0 and K % (2 * PACKED) == 0 and C % (2 * lanes(np.float32)) == 0 and pays(pixels, K, C)
+
+
+def pays(pixels, K, C):
+    """Whether neither filters nor channels are too few to pay for the sums; fewer do where all pixels come from a cache."""
+    near = min(K, C) >= FEW and C * K >= SAVED * (C + K) and pixels * (C + K) <= CLOSE
+    return near or min(K, C) >= LEAST
 
 
 def weight_gradient(gy, x):

@@ -64,26 +64,21 @@ PER_TILE = 60_000       # bytes of transformed filters for each tile from which 
 TRANSFORM = 1000        # multiplications, for each pair of channel and filter, that must be saved for it to pay
 
 
-def fits(x, weight, window, groups):
-    """Whether this rung computes such a convolution itself."""
-    return window[:4] == (3, 3, 1, 1) and groups == 1 and _fits(x.dtype, x.shape, weight.shape[:2], window)
-
-
 @functools.lru_cache(512)
-def _fits(dtype, x_shape, filters, window):
-    (K, C), wide = filters, lanes(np.float32)
-    return (dtype == np.float32 and (window.dilation_h, window.dilation_w) == (1, 1) and C % wide == 0 and K % wide == 0
+def fits(x_shape, weight_shape, dtype, window, groups):
+    """Whether this rung computes such a convolution itself."""
+    (K, C), wide = weight_shape[:2], lanes(np.float32)
+    return (window[:4] == (3, 3, 1, 1) and groups == 1 and dtype == np.float32
+            and (window.dilation_h, window.dilation_w) == (1, 1) and C % wide == 0 and K % wide == 0
             and 0 not in x_shape and max(window.top, window.bottom, window.left, window.right) <= 2)
 
 
-def pays(x, weight, window, groups):
-    """Whether it is also faster: the multiplications saved are worth more than the transformed filters' way through memory."""
-    return fits(x, weight, window, groups) and _pays(x.shape, weight.shape[:2], window, weight.flags.writeable)
-
-
-@functools.lru_cache(512)
-def _pays(x_shape, filters, window, changing):
-    N, OH, OW = x_shape[0], *window.output_size(*x_shape[2:])
+def pays(x_shape, weight_shape, dtype, window, groups, changing=True):
+    """Whether it is also faster: the multiplications saved are worth more than the transformed filters' way through memory,
+    which those of a fused model, that do not change, went once."""
+    if not fits(x_shape, weight_shape, dtype, window, groups):
+        return False
+    N, OH, OW, filters = x_shape[0], *window.output_size(*x_shape[2:]), weight_shape[:2]
     tiles = N * -(-OH // OUT) * -(-OW // OUT)
     saved = 9 * OH * OW * N - 1.15 * POINTS * tiles             # for each pair of channel and filter
     least = TRANSFORM if _many(*filters, tiles) else 6 * TRANSFORM if changing else 2 * TRANSFORM
@@ -97,7 +92,7 @@ def _many(K, C, tiles):
 
 def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """See the room, and the module for the formula."""
-    if not fits(x, weight, window, groups):
+    if not fits(x.shape, weight.shape, x.dtype, window, groups):
         return implicit_gemm.forward(x, weight, bias, window, groups, relu, out)
     x = layout.channels_last(x)
     y = layout.empty((len(x), len(weight), *window.output_size(*x.shape[2:])), x.dtype) if out is None else out
@@ -109,7 +104,7 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
 
 def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
     """See the room, and the module for the formulas."""
-    if not fits(x, weight, window, groups):
+    if not fits(x.shape, weight.shape, x.dtype, window, groups):
         return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
     x, gy, gx = layout.channels_last(x), layout.channels_last(gy), None
     if needs[0]:

@@ -26,7 +26,7 @@ def test_agrees_with_the_definition_for_any_threads(case, dtype, rng, monkeypatc
     N, C, H, W, size, window = case
     x, w, b, gy = (rng.standard_normal(s).astype(dtype) for s in (
         (N, C, H, W), (C, size, *window[:2]), (C,), (N, C, *window.output_size(H, W))))
-    if not grouped.fits(w, C // size):
+    if not grouped.fits(w.shape, w.dtype, C // size):
         pytest.skip(f"a vector of this machine holds no two groups of {size} in {dtype}")
     exact = both_passes("reference", *(a.astype(np.float64) for a in (x, w, b, gy)), window, C // size)
     results = both_passes("grouped", x, w, b, gy, window, C // size)
@@ -41,7 +41,7 @@ def test_agrees_with_the_definition_for_any_threads(case, dtype, rng, monkeypatc
 @pytest.mark.parametrize(("shape", "groups"), [((32, 4, 3, 3), 1), ((30, 3, 3, 3), 10), ((64, 4, 3, 3), 8), ((8, 1, 3, 3), 8)])
 def test_leaves_other_groups_to_the_rung_below(shape, groups, rng):
     weight = rng.standard_normal(shape).astype(np.float32)
-    assert not grouped.fits(weight, groups)
+    assert not grouped.fits(weight.shape, weight.dtype, groups)
     x = rng.standard_normal((1, shape[1] * groups, 6, 5)).astype(np.float32)
     with kernels.using(conv2d="grouped"):
         y = kernels.conv2d.forward(x, weight, None, Window2d.of(3, 1, 1), groups)

@@ -19,7 +19,14 @@ CHANNELS_AND_FILTERS = pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.fixture(autouse=True)
 def gradients_of_few_filters_too(monkeypatch):
     monkeypatch.setattr(strassen, "DEEP", 0)
+    monkeypatch.setattr(strassen, "_saves", lambda *_: True)
     monkeypatch.setattr(strassen_weights, "LEAST", 0)
+
+
+@pytest.fixture
+def choice(monkeypatch):
+    """The choice as users meet it."""
+    monkeypatch.undo()
 
 
 def arrays(shape, rng):
@@ -43,7 +50,7 @@ def test_the_seven_products_give_the_product_of_blocks(rng):
 @CHANNELS_AND_FILTERS
 def test_agrees_with_the_definition(shape, rng):
     x, w, b, gy = arrays(shape, rng)
-    assert strassen.fits(x, w, WINDOW, 1)
+    assert strassen.fits(x.shape, w.shape, x.dtype, WINDOW, 1)
     exact = both_passes("reference", *(a.astype(np.float64) for a in (x, w, b, gy)))
     for actual, expected in zip(both_passes("strassen", x, w, b, gy), exact):
         assert actual.dtype == np.float32
@@ -70,7 +77,7 @@ def test_weight_gradients_in_every_partition(shape, near, chunk, rng, monkeypatc
     monkeypatch.setattr(strassen_weights, "CHUNK", chunk)
     x, _, _, gy = (layout.channels_last(a) if a.ndim == 4 else a for a in arrays(shape, rng))
     exact = np.tensordot(gy.astype(np.float64), x.astype(np.float64), ((0, 2, 3), (0, 2, 3)))
-    assert strassen_weights.fits(gy, x)
+    assert strassen_weights.fits(gy[:, 0].size, gy.shape[1], x.shape[1])
     gw = strassen_weights.weight_gradient(gy, x)
     close(gw[:, :, 0, 0], exact, 1e-6)
     wide = layout.channels_last(rng.standard_normal((len(x), x.shape[1] + 48, *x.shape[2:])).astype(np.float32))
@@ -83,7 +90,7 @@ def test_weight_gradients_in_every_partition(shape, near, chunk, rng, monkeypatc
 
 def test_pixels_without_a_partner_are_left_to_the_rung_below(rng):
     x, w, _, gy = arrays((3, 64, 5, 7, 96), rng)
-    assert not strassen_weights.fits(gy, x)
+    assert not strassen_weights.fits(gy[:, 0].size, gy.shape[1], x.shape[1])
     gradients = []
     for rung in ("strassen", "implicit_gemm"):
         with kernels.using(conv2d=rung):
@@ -136,13 +143,29 @@ def test_large_results_past_the_caches(rng, monkeypatch):
     np.testing.assert_array_equal(both_passes("strassen", x, w, b, gy)[0], y)
 
 
-def test_pays_where_channels_filters_and_pixels_are_many(rng):
-    x, w, _, _ = arrays((2, 256, 16, 16, 256), rng)
-    assert strassen.pays(x, w, WINDOW, 1)
+def test_pays_where_channels_filters_and_pixels_are_many(rng, choice):
+    x, w, _, _ = arrays((8, 256, 16, 16, 256), rng)
     assert kernels.conv2d._best("forward", x, w, None, WINDOW, 1) == "strassen"
-    assert not strassen.pays(x[:1], w, WINDOW, 1)
-    assert not strassen.pays(x[:, :96], w[:, :96], WINDOW, 1)
-    assert not strassen.pays(x, w[:96], WINDOW, 1)
+    assert strassen.pays("forward", x.shape, w.shape, x.dtype, WINDOW, 1)
+    for x_shape, w_shape in [((2, 256, 16, 16), (256, 256, 1, 1)), ((8, 96, 16, 16), (256, 96, 1, 1)),
+                             ((8, 256, 16, 16), (96, 256, 1, 1))]:
+        assert not strassen.pays("forward", x_shape, w_shape, x.dtype, WINDOW, 1)
+
+
+def test_pays_for_fewer_pixels_where_weights_are_packed_once(rng, choice):
+    x, w, _, _ = arrays((2, 256, 16, 16, 256), rng)
+    assert kernels.conv2d._best("forward", x, w, None, WINDOW, 1) == "implicit_gemm"
+    w.flags.writeable = False
+    assert kernels.conv2d._best("forward", x, w, None, WINDOW, 1) == "strassen"
+
+
+def test_weight_gradients_pay_for_fewer_filters_where_pixels_are_near(rng, choice):
+    assert strassen_weights.pays(3136, 128, 512) and not strassen_weights.pays(3136, 128, 256)
+    assert not strassen_weights.pays(12544, 128, 512)
+    assert strassen_weights.pays(12544, 256, 512)
+    x, w, _, gy = arrays((16, 512, 7, 7, 128), rng)
+    assert kernels.conv2d._best("forward", x, w, None, WINDOW, 1) == "implicit_gemm"
+    assert kernels.conv2d._best("backward", gy, x, w, WINDOW, 1) == "strassen"
 
 
 @pytest.mark.parametrize(("stride", "H", "W"), [(2, 9, 8), ((3, 2), 10, 13), ((1, 2), 6, 5)], ids=str)
@@ -152,7 +175,7 @@ def test_gradients_of_larger_strides(stride, H, W, rng):
     x, w, b, _ = arrays((2, 64, H, W, 96), rng)
     gy = rng.standard_normal((2, 96, *window.output_size(H, W))).astype(np.float32)
     there = layout.channels_last(rng.standard_normal(x.shape).astype(np.float32))
-    assert strassen.fits(x, w, window, 1)
+    assert strassen.fits(x.shape, w.shape, x.dtype, window, 1)
     with kernels.using(conv2d="reference"):
         exact = kernels.conv2d.backward(*(a.astype(np.float64) for a in (gy, x, w)), window)
     with kernels.using(conv2d="strassen"):
@@ -179,7 +202,7 @@ def test_leaves_other_convolutions_to_the_rung_below(change, rng):
         window = Window2d.of(*{"padding": (1, 1, 1), "kernel": (2, 1, 0)}[change])
         w = rng.standard_normal((64, 64, *window[:2])).astype(np.float32)
         gy = rng.standard_normal((2, 64, *window.output_size(9, 8))).astype(np.float32)
-    assert not strassen.fits(x, w, window, groups)
+    assert not strassen.fits(x.shape, w.shape, x.dtype, window, groups)
     results = []
     for rung in ("strassen", "implicit_gemm"):
         with kernels.using(conv2d=rung):

@@ -29,7 +29,7 @@ def both_passes(rung, x, w, b, gy, window):
 @FILTERS_OF_VECTORS
 def test_agrees_with_the_definition(shape, rng):
     x, w, b, gy, window = arrays(shape, rng)
-    assert winograd.fits(x, w, window, 1)
+    assert winograd.fits(x.shape, w.shape, x.dtype, window, 1)
     exact = both_passes("reference", *(a.astype(np.float64) for a in (x, w, b, gy)), window)
     for actual, expected in zip(both_passes("winograd", x, w, b, gy, window), exact):
         assert actual.dtype == np.float32
@@ -85,7 +85,7 @@ def test_adds_to_a_gradient_panel_by_panel(rng):
 def test_leaves_other_convolutions_to_the_rung_below(dtype, channels, window, groups, rng):
     x = rng.standard_normal((2, channels, 9, 8)).astype(dtype)
     w = rng.standard_normal((channels, channels // groups, *window[:2])).astype(dtype)
-    assert not winograd.fits(x, w, window, groups)
+    assert not winograd.fits(x.shape, w.shape, x.dtype, window, groups)
     with kernels.using(conv2d="winograd"):
         y = kernels.conv2d.forward(x, w, None, window, groups)
     with kernels.using(conv2d="implicit_gemm"):
@@ -93,16 +93,16 @@ def test_leaves_other_convolutions_to_the_rung_below(dtype, channels, window, gr
 
 
 def test_default_for_small_maps_where_filters_are_many():
-    x, window = layout.empty((16, 256, 7, 7), np.float32), Window2d.of(3, 1, 1)
-    assert winograd.pays(x, np.ones((256, 256, 3, 3), np.float32), window, 1)
-    assert not winograd.pays(x, np.ones((32, 256, 3, 3), np.float32), window, 1)
+    x, window = (16, 256, 7, 7), Window2d.of(3, 1, 1)
+    assert winograd.pays(x, (256, 256, 3, 3), np.dtype(np.float32), window, 1)
+    assert not winograd.pays(x, (32, 256, 3, 3), np.dtype(np.float32), window, 1)
 
 
-def test_default_for_large_images_in_float32_only(rng):
-    w, window = np.ones((32, 32, 3, 3), np.float32), Window2d.of(3, 1, 1)
-    assert winograd.pays(layout.empty((4, 32, 28, 28), np.float32), w, window, 1)
-    assert not winograd.pays(layout.empty((1, 32, 4, 4), np.float32), w, window, 1)
-    assert not winograd.pays(layout.empty((4, 32, 28, 28), np.float64), w.astype(np.float64), window, 1)
+def test_default_for_large_images_in_float32_only():
+    w, window = (32, 32, 3, 3), Window2d.of(3, 1, 1)
+    assert winograd.pays((4, 32, 28, 28), w, np.dtype(np.float32), window, 1)
+    assert not winograd.pays((1, 32, 4, 4), w, np.dtype(np.float32), window, 1)
+    assert not winograd.pays((4, 32, 28, 28), w, np.dtype(np.float64), window, 1)
 
 
 @pytest.mark.parametrize("transform", ["input_transform", "filter_transform", "output_transform"])
