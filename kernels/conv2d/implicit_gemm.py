@@ -15,6 +15,8 @@ between them; a NaN in one of them then shows in its neighbours. Sources: the bl
 address, Dukhan 2019, "The indirect convolution algorithm".
 """
 
+import functools
+
 import numpy as np
 from numba import get_num_threads, prange
 
@@ -22,7 +24,7 @@ from kernels import layout, streaming
 from kernels.compiling import njit
 from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
 from kernels.conv2d.packing import ROWS, WIDE, add_splits, copy_vectors, kept, pack, panels, planned, unpack
-from kernels.gemm.micro import registers, rows_copy, rows_tile
+from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
 from kernels.streaming import LINE, finish, near
 
 VECTOR = registers()[0]         # bytes
@@ -34,6 +36,8 @@ PACKED = 2 * TAPS               # rows packed at once: of float32 a cache line, 
 CLOSE = 64                      # values from pixel to pixel, up to which taps are not packed
 SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own, where these are small
 APART = 16                      # values between rows of sums: at powers of two they would share the cache's sets
+FEW = 1000                      # pixels, up to which the workers share the filters,
+WIDEST = 4                      # as many vectors of them at least
 PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
@@ -49,10 +53,12 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     y = layout.empty((x.shape[0], weight.shape[0], *size), x.dtype) if out is None else out
     if not y.size:
         return y
-    plan = planned(weight.shape, weight.dtype, groups)
+    workers = get_num_threads()
+    parts = _parts(weight.shape[0], y.size, x.dtype, groups, workers)
+    plan = planned(weight.shape, weight.dtype, groups, False, None, parts)
     classes = forward_classes(window, x.shape[2:], plan.depth, layout.pitch(x), size, layout.pitch(y))
-    _multiply(layout.rows(x), kept(pack, weight, groups), _starts(bias, plan, x.dtype), plan.table, classes, len(x),
-              (plan.columns, plan.depth, get_num_threads(), int(relu), _past(y, groups), 0), layout.rows(y))
+    _multiply(layout.rows(x), kept(pack, weight, groups, False, None, parts), _starts(bias, plan, x.dtype), plan.table, classes, len(x),
+              (plan.columns, plan.depth, workers, int(relu), _past(y, groups), 0, parts), layout.rows(y))
     return y
 
 
@@ -68,11 +74,23 @@ def _input_gradient(gy, shape, weight, window, groups, onto=None):
     gx = layout.empty(shape, gy.dtype) if onto is None else onto
     if not gx.size:
         return gx
-    plan = planned(weight.shape, weight.dtype, groups, True)
+    workers = get_num_threads()
+    parts = _parts(weight.shape[1], gx.size, gy.dtype, groups, workers)
+    plan = planned(weight.shape, weight.dtype, groups, True, None, parts)
     classes = gradient_classes(window, gy.shape[2:], plan.depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
-    _multiply(layout.rows(gy), pack(weight, groups, True), _starts(None, plan, gy.dtype), plan.table, classes, len(gy),
-              (plan.columns, plan.depth, get_num_threads(), 0, 0, int(onto is not None)), layout.rows(gx))
+    _multiply(layout.rows(gy), pack(weight, groups, True, None, parts), _starts(None, plan, gy.dtype), plan.table, classes, len(gy),
+              (plan.columns, plan.depth, workers, 0, 0, int(onto is not None), parts), layout.rows(gx))
     return gx
+
+
+@functools.lru_cache(512)
+def _parts(columns, size, dtype, groups, workers):
+    """Into how many parts the filters are cut, one for each worker, where `columns` of them give so many values: each worker
+    then packs its own and goes through all pixels. With few pixels fewer of them fill up tiles, and packed weights need not come
+    from another core; with many, all would be read twice for nothing."""
+    vectors = -(-columns // lanes(dtype))
+    cut = groups == 1 and size <= FEW * columns and vectors % workers == 0 and vectors >= WIDEST * workers
+    return workers if cut else 1
 
 
 def _past(y, groups):
@@ -166,33 +184,56 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
         for q in range(tiles * height):
             for v in range(vectors):
                 lines[q * vectors + v] = c + places[1, q] * size + v * VECTOR
-    claims = lines.ctypes.data, none if past else vectors * height - 1
-    filters = packed.ctypes.data, vectors * width
-    if left >= vectors * width:
+    wide, filters = vectors * width, (packed.ctypes.data, vectors * width)
+    last = none if past else vectors * height - 1
+    if left >= wide:
         _tile(vectors, reads, (runs.ctypes.data, runs.shape[0], tiles, share, part), filters,
-              (c, np.uint64(places[1].ctypes.data), start_at, c if adds else 0, relu, past, *claims), y)
-        lines[0] = 0        # asked, lest the array is let go before the tiles read it
-        return
-    steps = np.arange(height) * vectors * width
-    for q in range(0, count, height):
-        _tile(vectors, (a, np.uint64(places[0, q:].ctypes.data), *reads[2:]),
-              (runs.ctypes.data, runs.shape[0], one, share, part), filters,
-              (np.int64(spare.ctypes.data), np.uint64(steps.ctypes.data), start_at, none, none, none,
-               lines.ctypes.data, none), y)
-        for i in range(min(height, count - q)):
-            row = y.reshape(-1)[places[1, q + i] + to + first * width:][:left]
-            for k in range(left):
-                value = spare[i * vectors * width + k] + (row[k] if adds else 0)
-                row[k] = 0 if relu and value < 0 else value
+              (c, np.uint64(places[1].ctypes.data), start_at, c if adds else none, relu, past, lines.ctypes.data, last), y)
+    else:
+        steps = np.arange(tiles * height) * wide
+        _tile(vectors, reads, (runs.ctypes.data, runs.shape[0], tiles, share, part), filters,
+              (np.int64(spare.ctypes.data), np.uint64(steps.ctypes.data), start_at, none, none, none, lines.ctypes.data, last), y)
+        _copy_columns(spare, wide, places[1, :count], y.reshape(y.size)[to + first * width:], (left, relu, adds))
+        steps[0] = 0
+    lines[0] = 0        # asked, lest the arrays are let go before the tiles read them
+
+
+@njit(cache=True)
+def _copy_columns(spare, wide, places, y, last):
+    """The first columns of the rows of `spare` to their places, as the tiles store whole vectors."""
+    columns, relu, adds = last
+    for q in range(places.size):
+        at, from_ = places[q], q * wide
+        for k in range(columns):
+            value = spare[from_ + k] + y[at + k] if adds else spare[from_ + k]
+            y[at + k] = 0 if relu and value < 0 else value
 
 
 @njit(cache=True)
 def _share(classes, k, images, worker, workers, rows):
-    """(first, one past the last) of class k's pixels that are a worker's, cut at whole tiles of `rows` pixels; whose share is
-    the last, and has the rest, differs from class to class."""
+    """(first, one past the last) of class k's pixels that are a worker's, of whole tiles of `rows` pixels; whose share is the
+    last, and has what is left, differs from class to class."""
     pixels, share = images * classes.table[k, 1] * classes.table[k, 3], (worker + k) % workers
-    end = pixels if share + 1 == workers else pixels * (share + 1) // workers // rows * rows
-    return pixels * share // workers // rows * rows, end
+    tiles = (pixels + rows - 1) // rows
+    first, last = (tiles * share + workers - 1) // workers, (tiles * (share + 1) + workers - 1) // workers
+    return min(pixels, first * rows), min(pixels, last * rows)
+
+
+@njit(cache=True)
+def _block_size(table, row):
+    """Pixels to a block, of so many bytes each: whole tiles for every panel of a table, where that many fit."""
+    first, last, before = _height(table[0, 1]), _height(table[-1, 1]), _height(table[max(0, table.shape[0] - 2), 1])
+    whole, room = first * last // _divisor(first, last), min(MOST, NEAR // 4 // row)
+    whole = whole * before // _divisor(whole, before)
+    return room // whole * whole if room >= whole else max(first, room // first * first)
+
+
+@njit(cache=True)
+def _divisor(a, b):
+    """The greatest that both have in common."""
+    while b:
+        a, b = b, a % b
+    return a
 
 
 @njit(cache=True)
@@ -214,24 +255,34 @@ def _coming(x, places, count, shares):
     return ahead, (count * pitch * x.itemsize if dense else 0) // shares
 
 
+@njit(cache=True)
+def _own(worker, workers, parts, panels):
+    """(which of how many shares of the pixels, first panel, one past the last) of a worker."""
+    if parts == 1:
+        return worker, workers, np.int64(0), panels
+    return np.int64(0), np.int64(1), panels * worker // parts, panels * (worker + 1) // parts
+
+
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Each worker has a share of the pixels of every class, lest one of them gets the classes that see more taps. A block is
     some of them, against all filters: no more than fit the second cache beside the weights."""
-    columns, depth, workers, relu, past, adds = sizes
-    groups, block_size = packed.shape[0], max(R3, min(MOST, NEAR // 4 // (x.shape[1] * x.itemsize) // R3 * R3))
+    columns, depth, workers, relu, past, adds, parts = sizes
+    groups, block_size, height = packed.shape[0], _block_size(table, x.shape[1] * x.itemsize), _height(table[0, 1])
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
     together = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
     rows = max(1, taps * y.itemsize // VECTOR)
+    results = (MOST + R2) * 4 * (VECTOR // y.itemsize) if columns * y.itemsize % VECTOR else LINE         # of a block, where a panel is not filled
     for worker in prange(workers):
-        places, spare, zeros = np.empty((2, MOST), np.int64), np.empty(1024, y.dtype), np.zeros(starts.shape[1], y.dtype)
-        for p0 in range(0, table.shape[0], together):
-            end = min(table.shape[0], p0 + together)
+        places, spare, zeros = np.empty((2, MOST), np.int64), near(results, y), np.zeros(starts.shape[1], y.dtype)
+        share, shares, from_, to = _own(np.int64(worker), workers, parts, table.shape[0])
+        for p0 in range(from_, to, together):
+            end = min(to, p0 + together)
             for k in range(classes.table.shape[0]):
                 runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
                 if adds and runs.shape[0] == 0:         # nothing to add
                     continue
-                begin, last = _share(classes, k, images, worker, workers, R3)
+                begin, last = _share(classes, k, images, share, shares, height)
                 for first in range(begin, last, block_size):
                     count = min(block_size, last - first)
                     _place(classes, k, first, count, places)
@@ -282,7 +333,7 @@ def _sums(gy, x, shape, window, groups):
     splits = 1 if T * depth * wide * gy.itemsize > NEAR else min(SPLITS, blocks)
     ranges = max(1, min(-(-get_num_threads() // splits), G if G > 1 else T * depth // PACKED))      # of groups, or of gW's rows
     sums = np.empty((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
-    direct = depth * x.itemsize <= LINE or layout.pitch(x) <= CLOSE         # x is read where it lies
+    direct = depth * x.itemsize <= 2 * LINE or layout.pitch(x) <= CLOSE         # x is read where it lies
     # a block has more pixels where their filters, and x's values if they are read, are few bytes, an eighth of the second cache
     values, most = (max(layout.pitch(x), wide), 8 * BLOCK) if direct else (wide, 2 * BLOCK)
     room = max(BLOCK, min(most, NEAR // 8 // (values * x.itemsize)))
@@ -494,7 +545,7 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
             pixels = images * classes.table[k, 1] * classes.table[k, 3]
             some = _rows(classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]], row0, row1)
             blocks = (pixels + room - 1) // room
-            if blocks > splits:         # as many for every split
+            if blocks > splits or pixels >= BLOCK:          # as many for every split
                 blocks += -blocks % splits
             most = (pixels + blocks - 1) // blocks
             for q0 in range(0, pixels, most):

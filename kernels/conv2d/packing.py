@@ -25,17 +25,19 @@ _copy_one, _copy_two, _copy_three, _copy_four = (rows_copy(vectors, VECTOR) for 
 
 
 @functools.cache
-def panels(filters, dtype, depth=1, most=4):
-    """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to.
+def panels(filters, dtype, depth=1, most=4, parts=1):
+    """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to; of so many equal parts of the
+    filters, where they can be cut so, one after the other.
 
     Wide panels of at most `most` vectors, the widest first, no lonely vector at the end. A panel of so many rows (`depth`) that
     it comes from the second cache has three vectors at the most: the micro-kernel then asks that cache for three lines every
     27 multiply-adds, not for four every 24.
     """
-    count, most = -(-filters // lanes(dtype)), min(most, 4 if depth <= SHORT else 3, max(ROWS))
+    count, most = -(-filters // lanes(dtype)) // parts, min(most, 4 if depth <= SHORT else 3, max(ROWS))
     widths = [most] * (count // most) + [count % most] * (count % most > 0)
     if len(widths) > 1 and widths[-1] == 1:
         widths[-2:] = [most - 1, 2]
+    widths *= parts
     return np.array([(sum(widths[:i]), width) for i, width in enumerate(widths)], np.int64).reshape(-1, 2)
 
 
@@ -71,24 +73,24 @@ class Plan(NamedTuple):
 
 
 @functools.lru_cache(512)
-def planned(shape, dtype, groups, transposed=False, at_once=None):
+def planned(shape, dtype, groups, transposed=False, at_once=None, parts=1):
     """The Plan for weights of `shape`; see pack."""
     K, Cg, R, S = shape
     Kg = K // groups
     columns, depth = (Cg, Kg) if transposed else (Kg, Cg)
     m = merged(groups, columns, dtype)
     columns, depth = columns * m, depth * m
-    table, wide = panels(columns, dtype, at_once or depth * R * S), -(-columns // lanes(dtype)) * lanes(dtype)
+    table, wide = panels(columns, dtype, at_once or depth * R * S, parts=parts), -(-columns // lanes(dtype)) * lanes(dtype)
     return Plan(table, columns, wide, depth, groups // m, m)
 
 
-def pack(weight, groups, transposed=False, at_once=None):
+def pack(weight, groups, transposed=False, at_once=None, parts=1):
     """weight (K, C/groups, R, S) -> (G, ·): for each panel of filters the rows (r, s, c), each of the panel's width.
 
     transposed: for the data gradient, filters and channels change places: rows (r, s, k), and columns c. at_once: how many
     rows are multiplied at once, if not all. Groups with few columns are merged (see `merged`).
     """
-    (K, Cg, R, S), plan = weight.shape, planned(weight.shape, weight.dtype, groups, transposed, at_once)
+    (K, Cg, R, S), plan = weight.shape, planned(weight.shape, weight.dtype, groups, transposed, at_once, parts)
     packed = aligned((plan.groups, R * S * plan.depth * plan.wide), weight.dtype)
     w = np.ascontiguousarray(weight).reshape(groups, K // groups, Cg, R * S)
     _pack(w, transposed, plan.merged, plan.table, lanes(weight.dtype), packed)

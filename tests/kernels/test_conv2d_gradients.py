@@ -5,6 +5,7 @@ import pytest
 
 import kernels
 from kernels import conv2d, layout
+from kernels.conv2d import implicit_gemm
 from kernels.conv2d.classes import LONGEST
 from kernels.geometry import Window2d
 
@@ -71,3 +72,28 @@ def test_sums_longer_than_a_panel_that_stays_near(channels, kernel, stride):
             actual = conv2d.forward(x, weight, bias, window, 1, True), *conv2d.backward(gy, x, weight, window, onto=onto)[:2]
         for one, other in zip(actual, (y, there + gx, gw)):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-12 * np.abs(other).max() * channels)
+
+
+@pytest.mark.parametrize(("dtype", "filters", "kernel"), [("float32", 176, 1), ("float64", 96, 3)])
+def test_workers_that_share_the_filters_change_no_bit(dtype, filters, kernel, monkeypatch):
+    """Of few pixels: with 1 worker, with 2 and 3 that have as many vectors of filters or channels each, and with 5."""
+    window, rng = Window2d.of((kernel, kernel), 1, kernel // 2, 1), np.random.default_rng(0)
+    draw = lambda *shape: rng.standard_normal(shape).astype(dtype)
+    x, weight, bias = draw(2, 192, 5, 7), draw(filters, 192, kernel, kernel), draw(filters)
+    gy, there, results, cut = draw(2, filters, 5, 7), draw(*x.shape), [], []
+    parts = implicit_gemm._parts
+    monkeypatch.setattr(implicit_gemm, "_parts", lambda *args: cut.append(parts(*args)) or cut[-1])
+    for workers in (1, 2, 3, 5):
+        monkeypatch.setattr(implicit_gemm, "get_num_threads", lambda workers=workers: workers)
+        with kernels.using(conv2d="implicit_gemm"):
+            results.append((conv2d.forward(x, weight, bias, window, 1, True),
+                            conv2d.backward(gy, x, weight, window, onto=there.copy())[0]))
+    assert set(cut) == {1, 2, 3}
+    for y, gx in results[1:]:
+        np.testing.assert_array_equal(y, results[0][0])
+        np.testing.assert_array_equal(gx, results[0][1])
+    with kernels.using(conv2d="reference"):
+        y = np.maximum(conv2d.forward(x, weight, bias, window), 0)
+        gx = there + conv2d.backward(gy, x, weight, window)[0]
+    for actual, expected in zip(results[0], (y, gx)):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=(1e-12 if dtype == "float64" else 1e-5) * np.abs(expected).max())
