@@ -55,7 +55,7 @@ _correlate_two, _correlate_four, _correlate_eight = (group_correlation(TAPS, siz
 def fits(weight_shape, dtype, groups):
     """Whether this rung computes such a convolution itself."""
     (K, size), wide = weight_shape[:2], lanes(dtype)
-    return groups > 1 and size in (2, 4, 8) and K == size * groups and wide > size and K % wide == 0
+    return groups > 1 and size in (2, 4, 8) and size < wide and size * groups == K and K % wide == 0
 
 
 def forward(x, weight, bias, window, groups=1, relu=False, out=None):

@@ -57,7 +57,8 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     parts = _parts(weight.shape[0], y.size, x.dtype, groups, workers)
     plan = planned(weight.shape, weight.dtype, groups, False, None, parts)
     classes = forward_classes(window, x.shape[2:], plan.depth, layout.pitch(x), size, layout.pitch(y))
-    _multiply(layout.rows(x), kept(pack, weight, groups, False, None, parts), _starts(bias, plan, x.dtype), plan.table, classes, len(x),
+    packed, starts = kept(pack, weight, groups, False, None, parts), _starts(bias, plan, x.dtype)
+    _multiply(layout.rows(x), packed, starts, plan.table, classes, len(x),
               (plan.columns, plan.depth, workers, int(relu), _past(y, groups), 0, parts), layout.rows(y))
     return y
 
@@ -78,7 +79,8 @@ def _input_gradient(gy, shape, weight, window, groups, onto=None):
     parts = _parts(weight.shape[1], gx.size, gy.dtype, groups, workers)
     plan = planned(weight.shape, weight.dtype, groups, True, None, parts)
     classes = gradient_classes(window, gy.shape[2:], plan.depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
-    _multiply(layout.rows(gy), pack(weight, groups, True, None, parts), _starts(None, plan, gy.dtype), plan.table, classes, len(gy),
+    packed, starts = pack(weight, groups, True, None, parts), _starts(None, plan, gy.dtype)
+    _multiply(layout.rows(gy), packed, starts, plan.table, classes, len(gy),
               (plan.columns, plan.depth, workers, 0, 0, int(onto is not None), parts), layout.rows(gx))
     return gx
 
@@ -86,8 +88,8 @@ def _input_gradient(gy, shape, weight, window, groups, onto=None):
 @functools.lru_cache(512)
 def _parts(columns, size, dtype, groups, workers):
     """Into how many parts the filters are cut, one for each worker, where `columns` of them give so many values: each worker
-    then packs its own and goes through all pixels. With few pixels fewer of them fill up tiles, and packed weights need not come
-    from another core; with many, all would be read twice for nothing."""
+    then packs its own and goes through all pixels. With few pixels fewer of them fill up tiles, and packed weights need not
+    come from another core; with many, all would be read twice for nothing."""
     vectors = -(-columns // lanes(dtype))
     cut = groups == 1 and size <= FEW * columns and vectors % workers == 0 and vectors >= WIDEST * workers
     return workers if cut else 1
@@ -184,18 +186,16 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
         for q in range(tiles * height):
             for v in range(vectors):
                 lines[q * vectors + v] = c + places[1, q] * size + v * VECTOR
-    wide, filters = vectors * width, (packed.ctypes.data, vectors * width)
-    last = none if past else vectors * height - 1
-    if left >= wide:
-        _tile(vectors, reads, (runs.ctypes.data, runs.shape[0], tiles, share, part), filters,
-              (c, np.uint64(places[1].ctypes.data), start_at, c if adds else none, relu, past, lines.ctypes.data, last), y)
-    else:
-        steps = np.arange(tiles * height) * wide
-        _tile(vectors, reads, (runs.ctypes.data, runs.shape[0], tiles, share, part), filters,
-              (np.int64(spare.ctypes.data), np.uint64(steps.ctypes.data), start_at, none, none, none, lines.ctypes.data, last), y)
+    claims = lines.ctypes.data, none if past else vectors * height - 1
+    wide = vectors * width
+    whole = left >= wide                # else tiles go to `spare`, and from there what is the panel's
+    writes, out, onto = (places[1], c, c if adds else none) if whole else (
+        np.arange(tiles * height) * wide, np.int64(spare.ctypes.data), none)
+    _tile(vectors, reads, (runs.ctypes.data, runs.shape[0], tiles, share, part), (packed.ctypes.data, wide),
+          (out, np.uint64(writes.ctypes.data), start_at, onto, relu if whole else none, past if whole else none, *claims), y)
+    if not whole:
         _copy_columns(spare, wide, places[1, :count], y.reshape(y.size)[to + first * width:], (left, relu, adds))
-        steps[0] = 0
-    lines[0] = 0        # asked, lest the arrays are let go before the tiles read them
+    lines[0] = writes[0]        # asked, lest the arrays are let go before the tiles read them
 
 
 @njit(cache=True)
@@ -272,7 +272,8 @@ def _multiply(x, packed, starts, table, classes, images, sizes, y):
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
     together = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
     rows = max(1, taps * y.itemsize // VECTOR)
-    results = (MOST + R2) * 4 * (VECTOR // y.itemsize) if columns * y.itemsize % VECTOR else LINE         # of a block, where a panel is not filled
+    whole = columns * y.itemsize % VECTOR == 0
+    results = 1 if whole else (MOST + R2) * 4 * VECTOR // y.itemsize        # of a block, where the last panel is not filled
     for worker in prange(workers):
         places, spare, zeros = np.empty((2, MOST), np.int64), near(results, y), np.zeros(starts.shape[1], y.dtype)
         share, shares, from_, to = _own(np.int64(worker), workers, parts, table.shape[0])

@@ -96,4 +96,5 @@ def test_workers_that_share_the_filters_change_no_bit(dtype, filters, kernel, mo
         y = np.maximum(conv2d.forward(x, weight, bias, window), 0)
         gx = there + conv2d.backward(gy, x, weight, window)[0]
     for actual, expected in zip(results[0], (y, gx)):
-        np.testing.assert_allclose(actual, expected, rtol=0, atol=(1e-12 if dtype == "float64" else 1e-5) * np.abs(expected).max())
+        tolerance = (1e-12 if dtype == "float64" else 1e-5) * np.abs(expected).max()
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
