@@ -27,7 +27,7 @@ import math
 import numpy as np
 from numba import get_num_threads, prange
 
-from kernels import layout, streaming
+from kernels import layout, memory, streaming
 from kernels.activation import accumulate
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm
@@ -202,9 +202,9 @@ def _weight_gradient(gy, x, weight, window):
     ranges = max(1, min(-(-get_num_threads() // len(sums)), K // wide))
     if gy.size:
         _correlate(layout.rows(x), layout.rows(gy), classes, (len(x), _together(x, gy), ranges), sums)
-    gw = np.empty((K, size, T), gy.dtype)
-    _unpack_groups(sums, gw)
-    return gw.reshape(weight.shape)
+    gw = memory.gradient_of(weight)
+    _unpack_groups(sums, gw.reshape(K, size, T))
+    return gw
 
 
 @njit(cache=True, parallel=True)

@@ -20,7 +20,7 @@ import functools
 import numpy as np
 from numba import get_num_threads, prange
 
-from kernels import layout, streaming
+from kernels import layout, memory, streaming
 from kernels.compiling import njit
 from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
 from kernels.conv2d.packing import ROWS, WIDE, add_splits, copy_vectors, kept, pack, panels, planned, unpack
@@ -67,7 +67,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
     """(gx, gW, gbias); see the module. Shapes as in the room."""
     x, gy = layout.channels_last(x), layout.channels_last(gy)
     return (_input_gradient(gy, x.shape, weight, window, groups, onto) if needs[0] else None,
-            _weight_gradient(gy, x, weight.shape, window, groups) if needs[1] else None,
+            _weight_gradient(gy, x, weight, window, groups) if needs[1] else None,
             sum_rows(gy) if needs[2] else None)
 
 
@@ -311,17 +311,17 @@ def _panel(x, packed, starts, panel, places, count, runs, sizes, coming, y, spar
         begin, start, adds = end, starts[1], 2
 
 
-def _weight_gradient(gy, x, shape, window, groups):
+def _weight_gradient(gy, x, weight, window, groups):
     if not gy.size:
-        return np.zeros(shape, gy.dtype)
+        return np.zeros(weight.shape, gy.dtype)
+    gw, shape = memory.gradient_of(weight), weight.shape
     if window.pointwise and groups == 1 and shape[1] > shape[0]:       # rows are packed, so let them be the fewer ones
         sums = _sums(x, gy, (shape[1], shape[0], 1, 1), window, 1)
-        gw = np.empty(shape[:2], gy.dtype)
-        add_splits(sums[:, 0], gw)
-        return gw.reshape(shape)
-    gw = np.empty((groups, shape[0] // groups, shape[1], shape[2] * shape[3]), gy.dtype)
-    unpack(_sums(gy, x, shape, window, groups), planned(shape, gy.dtype, groups).merged, gw)
-    return gw.reshape(shape)
+        add_splits(sums[:, 0], gw.reshape(shape[:2]))
+        return gw
+    unpack(_sums(gy, x, shape, window, groups), planned(shape, gy.dtype, groups).merged,
+           gw.reshape(groups, shape[0] // groups, shape[1], shape[2] * shape[3]))
+    return gw
 
 
 def _sums(gy, x, shape, window, groups):

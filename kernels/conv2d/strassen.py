@@ -105,7 +105,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
     gx, gw, gbias = implicit_gemm.backward(gy, x, weight, window, groups, below, onto)
     if here[0]:
         gx = _input_gradient(gy, x.shape, weight, window, onto)
-    return gx, strassen_weights.weight_gradient(gy, pixels_seen(x, window)) if here[1] else gw, gbias
+    return gx, strassen_weights.weight_gradient(gy, pixels_seen(x, window), weight) if here[1] else gw, gbias
 
 
 def _input_gradient(gy, shape, weight, window, onto):

@@ -18,7 +18,7 @@ follows from the shape alone, and so do all results. Sources: those of kernels.c
 import numpy as np
 from numba import get_num_threads, prange
 
-from kernels import layout
+from kernels import layout, memory
 from kernels.compiling import njit
 from kernels.conv2d.implicit_gemm import APART, BLOCK, PACKED, TAPS, _taps, _taps_height
 from kernels.conv2d.packing import panels
@@ -46,7 +46,7 @@ def pays(pixels, K, C):
     return near or min(K, C) >= LEAST
 
 
-def weight_gradient(gy, x):
+def weight_gradient(gy, x, weight):
     """gW (K, C, 1, 1) of gy (N, K, H, W) and x (N, C, H, W), channels-last float32 that `fits`; see the module."""
     K, C, pixels = gy.shape[1], x.shape[1], gy.size // gy.shape[1]
     splits = 2 if pixels >= MANY * K else 1         # of the pixels, each with sums of its own
@@ -61,7 +61,7 @@ def weight_gradient(gy, x):
     blocks += -blocks % (splits * chunks)
     _correlate(layout.rows(gy), layout.rows(x), panels(C // 2, gy.dtype, most=3),
                (K // 2, C // 2), (min(parts, K // 2 // PACKED), sets, chunks, blocks), sums)
-    gw = np.empty((K, C, 1, 1), gy.dtype)
+    gw = memory.gradient_of(weight)
     _assemble(sums, np.zeros(C // 2, gy.dtype), gw.reshape(K, C))
     return gw
 

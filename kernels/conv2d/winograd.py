@@ -29,7 +29,7 @@ import functools
 import numpy as np
 from numba import get_num_threads, prange
 
-from kernels import layout, streaming
+from kernels import layout, memory, streaming
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, winograd_many
 from kernels.conv2d.implicit_gemm import NOTHING, _clear, _height, _tiles, _tiles_for, sum_rows
@@ -111,7 +111,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
         gx = layout.empty(x.shape, x.dtype) if onto is None else onto
         before, nothing = (2 - window.top, 2 - window.left), np.zeros(x.shape[1], x.dtype)
         _convolve(gy, weight, True, nothing, before, (False, False, onto is not None), gx)
-    return gx, _weight_gradient(gy, x, window) if needs[1] else None, sum_rows(gy) if needs[2] else None
+    return gx, _weight_gradient(gy, x, weight, window) if needs[1] else None, sum_rows(gy) if needs[2] else None
 
 
 def _filters(weight, transposed):
@@ -219,13 +219,13 @@ def _multiply_point(V, filters, vectors, count, run, places, coming, M):
            (filters.ctypes.data, vectors * VECTOR // V.itemsize), (M.ctypes.data, places[1].ctypes.data, 0), V)
 
 
-def _weight_gradient(gy, x, window):
+def _weight_gradient(gy, x, weight, window):
     (N, K, OH, OW), C = gy.shape, x.shape[1]
     grid = np.array([-(-OH // OUT), -(-OW // OUT), *x.shape[2:], OH, OW, window.top, window.left], np.int64)
-    gw, table, tiles = np.empty((1, K, C, 9), x.dtype), panels(K, x.dtype), N * int(grid[0] * grid[1])
+    gw, table, tiles = memory.gradient_of(weight), panels(K, x.dtype), N * int(grid[0] * grid[1])
     if _many(K, C, tiles):
         winograd_many.correlate(x, gy, grid, gw.reshape(K, C * 9))
-        return gw.reshape(K, C, 3, 3)
+        return gw
     small = POINTS * C * K * x.itemsize <= NEAR
     sums = np.empty((min(SPLITS, -(-tiles // 48)) if small else 1, POINTS, C * K + APART), x.dtype)
     if small:
@@ -235,8 +235,8 @@ def _weight_gradient(gy, x, window):
             _correlate_block(V, D, table, (C, K, count), t0 > 0, sums[0])
     taps = np.empty((1, 1, 9 * C, K), x.dtype)
     _transform_gradient(sums, C, taps[0, 0])
-    unpack(taps, 1, gw)
-    return gw.reshape(K, C, 3, 3)
+    unpack(taps, 1, gw.reshape(1, K, C, 9))
+    return gw
 
 
 @njit(cache=True, parallel=True)

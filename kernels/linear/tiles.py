@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numba import prange
 
-from kernels import layout
+from kernels import layout, memory
 from kernels.compiling import njit
 from kernels.conv2d.implicit_gemm import NOTHING, R1, R2, R3, R4, VECTOR, _height, _tiles, _tiles_for
 from kernels.conv2d.packing import panels
@@ -53,7 +53,7 @@ def backward(gy, x, weight, needs=(True, True, True)):
             _input_gradient(gy, weight, table, gx)
         gx[:, whole:] = gy @ weight[:, whole:]
     if needs[1]:
-        gw = layout.aligned(weight.shape, x.dtype) if gy.size else np.zeros(weight.shape, x.dtype)
+        gw = memory.gradient_of(weight) if gy.size else np.zeros(weight.shape, x.dtype)
         if gy.size and whole:
             _weight_gradient(gy, x, table, gw)
         gw[:, whole:] = gy.T @ x[:, whole:]

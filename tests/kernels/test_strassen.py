@@ -75,17 +75,17 @@ def test_weight_gradients_in_every_partition(shape, near, chunk, rng, monkeypatc
     """Also of slices of wider images."""
     monkeypatch.setattr(strassen_weights, "NEAR", near)
     monkeypatch.setattr(strassen_weights, "CHUNK", chunk)
-    x, _, _, gy = (layout.channels_last(a) if a.ndim == 4 else a for a in arrays(shape, rng))
+    x, w, _, gy = (layout.channels_last(a) if a.ndim == 4 else a for a in arrays(shape, rng))
     exact = np.tensordot(gy.astype(np.float64), x.astype(np.float64), ((0, 2, 3), (0, 2, 3)))
     assert strassen_weights.fits(gy[:, 0].size, gy.shape[1], x.shape[1])
-    gw = strassen_weights.weight_gradient(gy, x)
+    gw = strassen_weights.weight_gradient(gy, x, w)
     close(gw[:, :, 0, 0], exact, 1e-6)
     wide = layout.channels_last(rng.standard_normal((len(x), x.shape[1] + 48, *x.shape[2:])).astype(np.float32))
     wide[:, 16:-32] = x
-    np.testing.assert_array_equal(strassen_weights.weight_gradient(gy, wide[:, 16:-32]), gw)
+    np.testing.assert_array_equal(strassen_weights.weight_gradient(gy, wide[:, 16:-32], w), gw)
     for count in (1, 14):
         monkeypatch.setattr(strassen_weights, "get_num_threads", lambda count=count: count)
-        np.testing.assert_array_equal(strassen_weights.weight_gradient(gy, x), gw)
+        np.testing.assert_array_equal(strassen_weights.weight_gradient(gy, x, w), gw)
 
 
 def test_pixels_without_a_partner_are_left_to_the_rung_below(rng):
