@@ -4,6 +4,9 @@ At LLVM's first level all that ResNet-50 needs is compiled in five sixths of the
 as fast: where speed counts, the kernels say themselves which vectors and how much unrolling they want (gemm/micro.py,
 streaming.py), and plain loops become vectors at either level. Functions of other packages keep Numba's level, and a level set
 with NUMBA_OPT holds for these, too.
+
+A function is compiled once for each mixture of its arguments' types, and to Numba a literal number, such as 0 in a tuple, is a
+type of its own: to functions that take long kernels pass np.int64(0).
 """
 
 import os

@@ -43,7 +43,6 @@ ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
 _copy_taps = rows_copy(PACKED)
 _taps_one, _taps_two, _taps_three = (rows_tile(PACKED if vectors == 1 else TAPS, vectors, VECTOR) for vectors in (1, 2, 3))
-NOTHING = (0, 0, 0)             # to ask for
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
 
@@ -125,14 +124,19 @@ def _tile(vectors, a, runs, b, c, like):
 @njit(cache=True)
 def _tiles(vectors, tiles, a, coming, run, b, c, like):
     """So many tiles of the panel's width for other rungs, over the one `run` of B's rows; see rows_tile. a = (address, table,
-    step), b = (address, step), c = (address, table, onto); coming = (address, pace, step) twice, NOTHING in the place of one.
+    step), b = (address, step), c = (address, table, onto); coming = (address, pace, step), a pace of 0 to ask for nothing.
     Numbers are made of one type each here, lest the tiles are compiled for every mixture."""
-    (first, reads, step), (out, writes, onto), (ahead, more) = a, c, coming
+    (first, reads, step), (out, writes, onto), (ahead, pace, farther) = a, c, coming
     none, own = np.int64(0), np.int64(first)        # an address that is in the cache: 0 would be looked for anew each time
-    _tile(vectors, (own, np.uint64(reads), np.int64(step), np.int64(ahead[0]) if ahead[1] else own, np.int64(ahead[1]),
-                    np.int64(more[0]) if more[1] else own, np.int64(more[1])),
-          (run.ctypes.data, np.int64(1), np.int64(tiles), np.int64(ahead[2]), np.int64(more[2])),
+    _tile(vectors, (own, np.uint64(reads), np.int64(step), np.int64(ahead) if pace else own, np.int64(pace), own, none),
+          (run.ctypes.data, np.int64(1), np.int64(tiles), np.int64(farther), none),
           (np.uint64(b[0]), np.int64(b[1])), (np.int64(out), np.uint64(writes), none, np.int64(onto), none, none), like)
+
+
+@njit(cache=True)
+def _tiles_alone(vectors, tiles, a, run, b, c, like):
+    """_tiles that ask for nothing."""
+    _tiles(vectors, tiles, a, (np.int64(0), np.int64(0), np.int64(0)), run, b, c, like)
 
 
 @njit(cache=True)
@@ -178,9 +182,9 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
     start_at, left = start.ctypes.data + first * width * size, columns - first * width
     share //= tiles
     part = depth * vectors * VECTOR // tiles if next_ else 0            # of the next panel to a tile
-    one, none = np.int64(1), np.int64(0)        # literal numbers are types of their own: the tiles would be compiled once more
     pace, b_pace = (share + depth - 1) // depth, (part + depth - 1) // depth
-    reads = a, np.uint64(places[0].ctypes.data), one, ahead + share, pace, next_, b_pace
+    none = np.int64(0)
+    reads = a, np.uint64(places[0].ctypes.data), np.int64(1), ahead + share, pace, next_, b_pace
     lines = np.full(vectors * (1 if past else tiles * height), np.int64(spare.ctypes.data))     # ours where nothing is claimed
     if not past:
         for q in range(tiles * height):
@@ -189,10 +193,10 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
     claims = lines.ctypes.data, none if past else vectors * height - 1
     wide = vectors * width
     whole = left >= wide                # else tiles go to `spare`, and from there what is the panel's
-    writes, out, onto = (places[1], c, c if adds else none) if whole else (
-        np.arange(tiles * height) * wide, np.int64(spare.ctypes.data), none)
+    writes, out, last = (places[1], c, (c if adds else none, relu, past)) if whole else (
+        np.arange(tiles * height) * wide, np.int64(spare.ctypes.data), (none, none, none))
     _tile(vectors, reads, (runs.ctypes.data, runs.shape[0], tiles, share, part), (packed.ctypes.data, wide),
-          (out, np.uint64(writes.ctypes.data), start_at, onto, relu if whole else none, past if whole else none, *claims), y)
+          (out, np.uint64(writes.ctypes.data), start_at, *last, *claims), y)
     if not whole:
         _copy_columns(spare, wide, places[1, :count], y.reshape(y.size)[to + first * width:], (left, relu, adds))
     lines[0] = writes[0]        # asked, lest the arrays are let go before the tiles read them
@@ -508,7 +512,7 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums)
                 ahead, later = _ahead(coming, tile * share), _ahead(coming, half + tile * share)
                 tile += 1
                 a = a_from, each[some:].ctypes.data, a_step, ahead, pace, later, pace
-                c = (to, writes[some:].ctypes.data, 0, to, 0, 0)
+                c = (to, writes[some:].ctypes.data, np.int64(0), to, np.int64(0), np.int64(0))
                 pixels = places.ctypes.data, places.shape[0]        # here: after its last use an array is let go
                 if source and some == 0:
                     _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
@@ -553,7 +557,7 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
                 if block % splits == split and some.shape[0]:
                     count = min(most, pixels - q0)
                     found, step, gy_step = _segments(classes, k, q0, count, segments)
-                    _segments(classes, k, min(pixels - 1, q0 + splits * most), 1, next_)
+                    _segments(classes, k, min(pixels - 1, q0 + splits * most), np.int64(1), next_)
                     for g in range(g0, g1):
                         share = (g, groups) if groups > 1 else (part, ranges)       # of what is asked for
                         source = _dense(gy, segments[:found], g * columns, columns)

@@ -154,7 +154,7 @@ def _pack(w, transposed, table, packed):
             a, b = (column0 * K // 2 + first) * C + row0 * C // 2, (column1 * K // 2 + first) * C + row1 * C // 2
             some = near(wide * depth, w).reshape(wide, depth)
             take(sign, (at + a * size, at + b * size, C), (np.int64(some.ctypes.data), depth), (wide, depth // width), w)
-            _pack_filters(some, 1, block[:, 0:], 0, depth, (0, 1))
+            _pack_filters(some, np.int64(1), block[:, 0:], np.int64(0), depth, (np.int64(0), np.int64(1)))
 
 
 @njit(cache=True)

@@ -136,7 +136,8 @@ def _grow_block(sign, filters, channels, span, count, table, room, sums, adds):
             writes[i] = (row + i) * row_bytes // size
         next_ = (row + PACKED) * size if row + PACKED < span[1] else span[0] * size + count * pitch
         for p in range(table.shape[0]):
-            b, to = np.int64(packed.ctypes.data) + table[p, 0] * VECTOR * BLOCK, sums.ctypes.data + table[p, 0] * VECTOR
+            b = np.int64(packed.ctypes.data) + table[p, 0] * VECTOR * BLOCK
+            to = np.int64(sums.ctypes.data) + table[p, 0] * VECTOR
             for some in range(0, PACKED, _taps_height(table[p, 1])):
                 ahead, pace = b, np.int64(0)
                 if p == 0:
@@ -144,9 +145,9 @@ def _grow_block(sign, filters, channels, span, count, table, room, sums, adds):
                 elif asked < lines:
                     ahead, pace = channels[asked % 2] + behind + asked // 2 * LINE, channels[2]
                     asked += 1
-                a = taps.ctypes.data + some * size, each.ctypes.data, PACKED, ahead, pace, b, np.int64(0)
-                _taps(table[p, 1], a, (whole.ctypes.data, 1), (b, table[p, 1] * WIDTH),
-                      (to, writes[some:].ctypes.data, 0, to if adds else 0, 0, 0), sums)
+                a = taps.ctypes.data + some * size, each.ctypes.data, np.int64(PACKED), ahead, pace, b, np.int64(0)
+                _taps(table[p, 1], a, (whole.ctypes.data, np.int64(1)), (b, table[p, 1] * WIDTH),
+                      (to, writes[some:].ctypes.data, np.int64(0), to if adds else np.int64(0), np.int64(0), np.int64(0)), sums)
 
 
 @njit(cache=True, parallel=True)

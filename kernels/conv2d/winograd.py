@@ -32,7 +32,7 @@ from numba import get_num_threads, prange
 from kernels import layout, memory, streaming
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, winograd_many
-from kernels.conv2d.implicit_gemm import NOTHING, _clear, _height, _tiles, _tiles_for, sum_rows
+from kernels.conv2d.implicit_gemm import _clear, _height, _tiles, _tiles_alone, _tiles_for, sum_rows
 from kernels.conv2d.packing import kept, pack, panels, planned, unpack
 from kernels.conv2d.winograd_tiles import (
     APART,
@@ -177,7 +177,7 @@ def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
         end = tiles * (worker + 1) // workers
         for t0 in range(tiles * worker // workers, end, most):
             count = min(most, end - t0)
-            row_places(0, count, (C, K), places)
+            row_places(np.int64(0), count, (C, K), places)
             for t in range(count):
                 patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
                 if C * size <= FEW:
@@ -214,9 +214,10 @@ def _next_rows(x, grid, tile, count):
 def _multiply_point(V, filters, vectors, count, run, places, coming, M):
     """M[t, k] = Σ_c V[t, c] · filters[c, k] for one panel of filters"""
     ahead, pace = coming
-    _tiles(vectors, _tiles_for(count, vectors), (V.ctypes.data, places[0].ctypes.data, 1),
-           ((ahead, pace, run[0, 1] * pace), NOTHING), run,
-           (filters.ctypes.data, vectors * VECTOR // V.itemsize), (M.ctypes.data, places[1].ctypes.data, 0), V)
+    _tiles(vectors, _tiles_for(count, vectors), (V.ctypes.data, places[0].ctypes.data, np.int64(1)),
+           (ahead, pace, run[0, 1] * pace), run,
+           (np.int64(filters.ctypes.data), vectors * VECTOR // V.itemsize),
+           (np.int64(M.ctypes.data), places[1].ctypes.data, np.int64(0)), V)
 
 
 def _weight_gradient(gy, x, weight, window):
@@ -248,14 +249,14 @@ def _correlate_shares(x, gy, sizes, grid, table, sums):
         V, D = near(POINTS * (most * (C + APART) + APART), x), near(POINTS * (most * (K + APART) + APART), x)
         V, D = V.reshape(POINTS, V.size // POINTS), D.reshape(POINTS, D.size // POINTS)
         places = np.empty((2, C + HIGHEST), np.int64)
-        row_places(0, C, (1, K), places)
+        row_places(np.int64(0), C, (np.int64(1), K), places)
         _clear(sums[share])
         first, last = tiles * share // shares, tiles * (share + 1) // shares
         for t0 in range(first, last, most):
             count = min(most, last - t0)
             transform_tiles(x, gy, (C, K), grid, (t0, count, np.int64(0)), V, D)
             for point in range(POINTS):
-                _correlate_point(V[point], D[point], table, (C, K, count, 0, C), places, True, sums[share, point])
+                _correlate_point(V[point], D[point], table, (C, K, count, np.int64(0), C), places, True, sums[share, point])
 
 
 @njit(cache=True, parallel=True)
@@ -266,7 +267,7 @@ def _correlate_block(V, D, table, sizes, adds, sums):
     for task in prange(POINTS * parts):
         point, c0 = task // parts, task % parts * CHUNK
         places = np.empty((2, CHUNK + HIGHEST), np.int64)
-        row_places(c0, min(C, c0 + CHUNK), (1, K), places)
+        row_places(c0, min(C, c0 + CHUNK), (np.int64(1), K), places)
         _correlate_point(V[point], D[point], table, (C, K, count, c0, min(C, c0 + CHUNK)), places, adds, sums[point])
 
 
@@ -277,10 +278,10 @@ def _correlate_point(V, D, table, sizes, places, adds, sums):
     run = np.array([[0, count, 0]])
     for p in range(table.shape[0]):
         first, vectors = table[p]
-        to = sums.ctypes.data + first * VECTOR
-        _tiles(vectors, _tiles_for(c1 - c0, vectors), (V.ctypes.data, places[0].ctypes.data, C + APART),
-               (NOTHING, NOTHING), run,
-               (D.ctypes.data + first * VECTOR, K + APART), (to, places[1].ctypes.data, to if adds else 0), V)
+        to = np.int64(sums.ctypes.data) + first * VECTOR
+        _tiles_alone(
+            vectors, _tiles_for(c1 - c0, vectors), (V.ctypes.data, places[0].ctypes.data, C + APART), run,
+            (np.int64(D.ctypes.data) + first * VECTOR, K + APART), (to, places[1].ctypes.data, to if adds else np.int64(0)), V)
 
 
 @njit(cache=True, parallel=True)

@@ -12,7 +12,7 @@ from numba import get_num_threads, prange
 
 from kernels import layout
 from kernels.compiling import njit
-from kernels.conv2d.implicit_gemm import NOTHING, _height, _tiles, _tiles_for
+from kernels.conv2d.implicit_gemm import _height, _tiles, _tiles_for
 from kernels.conv2d.packing import _pack_filters, _unpack_filters, kept, pack, panels, planned
 from kernels.conv2d.winograd_tiles import (
     APART,
@@ -116,9 +116,9 @@ def _add_product(V, U, vectors, sizes, places, M):
     depth, count, adds = sizes
     size, height = V.itemsize, _height(vectors)
     run, behind = np.array([[0, depth, 0]]), np.int64(V.ctypes.data) + V.size * size
-    _tiles(vectors, _tiles_for(count, vectors), (V.ctypes.data, places[0].ctypes.data, 1),
-           ((behind, height * size, height * depth * size), NOTHING), run, (U.ctypes.data, vectors * VECTOR // size),
-           (M.ctypes.data, places[1].ctypes.data, M.ctypes.data if adds else 0), V)
+    _tiles(vectors, _tiles_for(count, vectors), (V.ctypes.data, places[0].ctypes.data, np.int64(1)),
+           (behind, height * size, height * depth * size), run, (np.int64(U.ctypes.data), vectors * VECTOR // size),
+           (np.int64(M.ctypes.data), places[1].ctypes.data, np.int64(M.ctypes.data) if adds else np.int64(0)), V)
 
 
 def correlate(x, gy, grid, gw):
@@ -143,16 +143,18 @@ def _correlate_block(V, D, table, sizes, scratch, gw):
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
             (first, vectors), c0 = table[task % table.shape[0]], task // table.shape[0] * CHUNK
             few, wide = min(CHUNK, C - c0), vectors * width
-            row_places(0, few, (1, wide), places)
+            row_places(np.int64(0), few, (np.int64(1), wide), places)
             for point in range(POINTS):
                 _correlate_chunk(V, D, point, (C, K, count, c0, few, first, vectors), places,
                                  sums[point * (CHUNK * wide + APART):])
             block = taps[:9 * few * wide].reshape(9 * few, wide)
             if adds:
-                _pack_filters(gw[first * width:first * width + wide, c0 * 9:(c0 + few) * 9], 9, block, 0, few, (0, 1))
+                some = gw[first * width:first * width + wide, c0 * 9:(c0 + few) * 9]
+                _pack_filters(some, 9, block, np.int64(0), few, (np.int64(0), np.int64(1)))
             _transform_sums(sums, few, (vectors, CHUNK * wide + APART, adds), block)
             for v in range(first, first + vectors):
-                _unpack_filters(block[:, (v - first) * width:], 9, 0, few, gw[v * width:(v + 1) * width, c0 * 9:(c0 + few) * 9])
+                some = gw[v * width:(v + 1) * width, c0 * 9:(c0 + few) * 9]
+                _unpack_filters(block[:, (v - first) * width:], 9, np.int64(0), few, some)
 
 
 @njit(cache=True)
@@ -161,13 +163,13 @@ def _correlate_chunk(V, D, point, sizes, places, sums):
     each tile one line of every row."""
     C, K, count, c0, few, first, vectors = sizes
     size, after, run = V.itemsize, min(point + 1, POINTS - 1), np.array([[0, count, 0]])
-    a, b = V[point, c0:].ctypes.data, (D[point].ctypes.data + first * VECTOR, K + APART)
+    a, b = V[point, c0:].ctypes.data, (np.int64(D[point].ctypes.data) + first * VECTOR, K + APART)
     height, tiles, done = _height(vectors), _tiles_for(few, vectors), 0
     for next_, pace, more in ((np.int64(V[after, c0:].ctypes.data), C + APART, min(tiles, few * size // LINE)),
                               (np.int64(D[after].ctypes.data) + first * VECTOR, K + APART, tiles)):
         _tiles(vectors, more - done, (a, places[0, done * height:].ctypes.data, C + APART),
-               ((next_, pace * size, LINE), NOTHING), run, b,
-               (sums.ctypes.data, places[1, done * height:].ctypes.data, 0), V)
+               (next_, pace * size, np.int64(LINE)), run, b,
+               (np.int64(sums.ctypes.data), places[1, done * height:].ctypes.data, np.int64(0)), V)
         done = more
 
 

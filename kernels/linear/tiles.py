@@ -17,7 +17,7 @@ from numba import prange
 
 from kernels import layout, memory
 from kernels.compiling import njit
-from kernels.conv2d.implicit_gemm import NOTHING, R1, R2, R3, R4, VECTOR, _height, _tiles, _tiles_for
+from kernels.conv2d.implicit_gemm import R1, R2, R3, R4, VECTOR, _height, _tiles_alone, _tiles_for
 from kernels.conv2d.packing import panels
 from kernels.gemm.micro import lanes
 
@@ -88,11 +88,11 @@ def _forward(weight, packed, table, yt):
             run = np.array([[c0, min(DEPTH, C - c0), c0]])
             for p in range(table.shape[0]):
                 first, vectors = table[p]
-                to = yt.ctypes.data + first * VECTOR
+                to = np.int64(yt.ctypes.data) + first * VECTOR
                 tiles = _tiles_for(min(ROWS, K - task * ROWS), vectors)
-                _tiles(vectors, tiles, (weight.ctypes.data, reads.ctypes.data, 1), (NOTHING, NOTHING), run,
-                       (packed.ctypes.data + first * width * C * size, vectors * width),
-                       (to, writes.ctypes.data, to if c0 else 0), yt)
+                _tiles_alone(vectors, tiles, (weight.ctypes.data, reads.ctypes.data, np.int64(1)), run,
+                       (np.int64(packed.ctypes.data) + first * width * C * size, vectors * width),
+                       (to, writes.ctypes.data, to if c0 else np.int64(0)), yt)
 
 
 @njit(cache=True, parallel=True)
@@ -106,12 +106,12 @@ def _input_gradient(gy, weight, table, gx):
             run = np.array([[k0, min(NEAR, K - k0), k0]])
             for p in range(P * share // SHARES, P * (share + 1) // SHARES):
                 first, vectors = table[p]
-                height, to = _height(vectors), gx.ctypes.data + first * VECTOR
+                height, to = _height(vectors), np.int64(gx.ctypes.data) + first * VECTOR
                 for n in range(0, N, height):
                     for i in range(height):
                         reads[i], writes[i] = min(n + i, N - 1) * K, min(n + i, N - 1) * C
-                    _tiles(vectors, 1, (gy.ctypes.data, reads.ctypes.data, 1), (NOTHING, NOTHING), run,
-                           (weight.ctypes.data + first * VECTOR, C), (to, writes.ctypes.data, to), gx)
+                    _tiles_alone(vectors, np.int64(1), (gy.ctypes.data, reads.ctypes.data, np.int64(1)), run,
+                           (np.int64(weight.ctypes.data) + first * VECTOR, C), (to, writes.ctypes.data, to), gx)
 
 
 @njit(cache=True, parallel=True)
@@ -127,5 +127,6 @@ def _weight_gradient(gy, x, table, gw):
         for p in range(table.shape[0]):
             first, vectors = table[p]
             tiles = _tiles_for(min(ROWS, K - task * ROWS), vectors)
-            _tiles(vectors, tiles, (gy.ctypes.data, reads.ctypes.data, K), (NOTHING, NOTHING), run,
-                   (x.ctypes.data + first * VECTOR, C), (gw.ctypes.data + first * VECTOR, writes.ctypes.data, 0), x)
+            _tiles_alone(vectors, tiles, (gy.ctypes.data, reads.ctypes.data, K), run,
+                   (np.int64(x.ctypes.data) + first * VECTOR, C),
+                   (np.int64(gw.ctypes.data) + first * VECTOR, writes.ctypes.data, np.int64(0)), x)
