@@ -9,8 +9,8 @@ them (kernels.conv2d.classes: at the borders other pixels, other taps, so that n
     data gradient     gx[q, c]   = Σ_t GY[q, t] · Wᵀ[t, c]          q = (n, h, w), t = (r, s, k): the taps that saw q
     weight gradient   gW[t, k]   = Σ_q Xᵀ[t, q] · GY[q, k]
 
-Each task owns some pixels (forward, data gradient) or some filters and a fixed share of the pixels (weight gradient) and sums
-in a fixed order: results do not depend on the number of threads. Groups with few filters are multiplied as one with zeros
+Each task owns some pixels, or where these are few some filters (forward, data gradient), or some filters and a fixed share of
+the pixels (weight gradient), and sums in a fixed order: results do not depend on the number of threads. Groups with few filters are multiplied as one with zeros
 between them; a NaN in one of them then shows in its neighbours. Sources: the blocking of Goto and van de Geijn 2008; taps by
 address, Dukhan 2019, "The indirect convolution algorithm".
 """
@@ -269,8 +269,8 @@ def _own(worker, workers, parts, panels):
 
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
-    """Each worker has a share of the pixels of every class, lest one of them gets the classes that see more taps. A block is
-    some of them, against all filters: no more than fit the second cache beside the weights."""
+    """Each worker has a share of the pixels of every class, lest one of them gets the classes that see more taps, or a part of
+    the filters, see _parts. A block is some pixels against all filters: no more than fit the second cache beside these."""
     columns, depth, workers, relu, past, adds, parts = sizes
     groups, block_size, height = packed.shape[0], _block_size(table, x.shape[1] * x.itemsize), _height(table[0, 1])
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
