@@ -10,9 +10,9 @@ them (kernels.conv2d.classes: at the borders other pixels, other taps, so that n
     weight gradient   gW[t, k]   = Σ_q Xᵀ[t, q] · GY[q, k]
 
 Each task owns some pixels, or where these are few some filters (forward, data gradient), or some filters and a fixed share of
-the pixels (weight gradient), and sums in a fixed order: results do not depend on the number of threads. Groups with few filters are multiplied as one with zeros
-between them; a NaN in one of them then shows in its neighbours. Sources: the blocking of Goto and van de Geijn 2008; taps by
-address, Dukhan 2019, "The indirect convolution algorithm".
+the pixels (weight gradient), and sums in a fixed order: results do not depend on the number of threads. Groups with few filters
+are multiplied as one with zeros between them; a NaN in one of them then shows in its neighbours. Sources: the blocking of Goto
+and van de Geijn 2008; taps by address, Dukhan 2019, "The indirect convolution algorithm".
 """
 
 import functools
