@@ -17,7 +17,7 @@ from kernels import layout
 KEEP = 1 << 30          # bytes: the activations of a training step fit
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4         # malloc.h
 _state = {"kept": False}
-_gradients = {}         # id of weights -> [the array that was their last gradient], or [] while it is looked at
+_gradients = {}         # id of weights -> {"last": the array of their last gradient}
 
 
 def keep_pages():
@@ -28,20 +28,23 @@ def keep_pages():
     return _state["kept"]
 
 
+def beside(array, registry):
+    """The dict of an array in a registry {id: dict}, which leaves the registry when the array goes."""
+    own = registry.get(id(array))
+    if own is None:
+        own = registry[id(array)] = {}
+        weakref.finalize(array, registry.pop, id(array), None)
+    return own
+
+
 def gradient_of(weight):
     """An uninitialised array, C order, for the gradient of some weights: where the last one was, if nobody holds that any more.
     It is kept until the weights go, or until `release`."""
-    own = _gradients.get(id(weight))
-    if own is None:
-        own = _gradients[id(weight)] = []
-        weakref.finalize(weight, _gradients.pop, id(weight), None)
-    try:
-        array = own.pop()               # another thread finds none, and makes its own
-    except IndexError:
-        array = None
+    own = beside(weight, _gradients)
+    array = own.pop("last", None)       # another thread finds none, and makes its own
     if array is None or _holders(array) > _ALONE or (array.shape, array.dtype) != (weight.shape, weight.dtype):
         array = layout.aligned(weight.shape, weight.dtype)
-    own[:] = [array]
+    own["last"] = array
     return array[...]                   # a view, whose holders are those of array.base
 
 

@@ -25,12 +25,12 @@ def _best(function, *args):
 
 @functools.lru_cache(1024)
 def _best_for(function, *described):
+    _, weight_shape, dtype, _, groups, _ = described
+    if groups > 1 and room.rung("grouped").fits(weight_shape, dtype, groups):
+        return "grouped"
     if room.rung("strassen").pays(function, *described):
         return "strassen"
-    if room.rung("winograd").pays(*described):
-        return "winograd"
-    _, weight_shape, dtype, _, groups, _ = described
-    return "grouped" if room.rung("grouped").fits(weight_shape, dtype, groups) else "implicit_gemm"
+    return "winograd" if room.rung("winograd").pays(*described) else "implicit_gemm"
 
 
 room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "grouped", "strassen", "winograd"], _best)

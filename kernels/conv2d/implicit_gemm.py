@@ -50,16 +50,7 @@ def forward(x, weight, bias, window, groups=1, relu=False, out=None):
     """y = X · W + bias; see the module. Shapes as in the room."""
     x, size = layout.channels_last(x), window.output_size(*x.shape[2:])
     y = layout.empty((x.shape[0], weight.shape[0], *size), x.dtype) if out is None else out
-    if not y.size:
-        return y
-    workers = get_num_threads()
-    parts = _parts(weight.shape[0], y.size, x.dtype, groups, workers)
-    plan = planned(weight.shape, weight.dtype, groups, False, None, parts)
-    classes = forward_classes(window, x.shape[2:], plan.depth, layout.pitch(x), size, layout.pitch(y))
-    packed, starts = kept(pack, weight, groups, False, None, parts), _starts(bias, plan, x.dtype)
-    _multiply(layout.rows(x), packed, starts, plan.table, classes, len(x),
-              (plan.columns, plan.depth, workers, int(relu), _past(y, groups), 0, parts), layout.rows(y))
-    return y
+    return _product(x, weight, bias, window, groups, False, (int(relu), _past(y, groups), 0), y)
 
 
 def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=None):
@@ -72,16 +63,24 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
 
 def _input_gradient(gy, shape, weight, window, groups, onto=None):
     gx = layout.empty(shape, gy.dtype) if onto is None else onto
-    if not gx.size:
-        return gx
+    return _product(gy, weight, None, window, groups, True, (0, 0, int(onto is not None)), gx)
+
+
+def _product(x, weight, bias, window, groups, transposed, last, y):
+    """y = X · W + bias, or transposed, of the gradient x of the outputs, that of the inputs; returns y. last = (relu, past,
+    adds), see _block."""
+    if not y.size:
+        return y
     workers = get_num_threads()
-    parts = _parts(weight.shape[1], gx.size, gy.dtype, groups, workers)
-    plan = planned(weight.shape, weight.dtype, groups, True, None, parts)
-    classes = gradient_classes(window, gy.shape[2:], plan.depth, layout.pitch(gy), shape[2:], layout.pitch(gx))
-    packed, starts = pack(weight, groups, True, None, parts), _starts(None, plan, gy.dtype)
-    _multiply(layout.rows(gy), packed, starts, plan.table, classes, len(gy),
-              (plan.columns, plan.depth, workers, 0, 0, int(onto is not None), parts), layout.rows(gx))
-    return gx
+    parts = _parts(weight.shape[1 if transposed else 0], y.size, x.dtype, groups, workers)
+    plan = planned(weight.shape, weight.dtype, groups, transposed, None, parts)
+    seen = gradient_classes if transposed else forward_classes
+    classes = seen(window, x.shape[2:], plan.depth, layout.pitch(x), y.shape[2:], layout.pitch(y))
+    packing = weight, groups, transposed, None, parts
+    packed = pack(*packing) if transposed else kept(pack, *packing)
+    _multiply(layout.rows(x), packed, _starts(bias, plan, x.dtype), plan.table, classes, len(x),
+              (plan.columns, plan.depth, workers, *last, parts, plan.whole), layout.rows(y))
+    return y
 
 
 @functools.lru_cache(512)
@@ -224,23 +223,6 @@ def _share(classes, k, images, worker, workers, rows):
 
 
 @njit(cache=True)
-def _block_size(table, row):
-    """Pixels to a block, of so many bytes each: whole tiles for every panel of a table, where that many fit."""
-    first, last, before = _height(table[0, 1]), _height(table[-1, 1]), _height(table[max(0, table.shape[0] - 2), 1])
-    whole, room = first * last // _divisor(first, last), min(MOST, NEAR // 4 // row)
-    whole = whole * before // _divisor(whole, before)
-    return room // whole * whole if room >= whole else max(first, room // first * first)
-
-
-@njit(cache=True)
-def _divisor(a, b):
-    """The greatest that both have in common."""
-    while b:
-        a, b = b, a % b
-    return a
-
-
-@njit(cache=True)
 def _segment(runs, begin):
     """The end of some runs from `begin` on whose rows of a panel stay in the second cache."""
     end, rows = begin, 0
@@ -271,13 +253,13 @@ def _own(worker, workers, parts, panels):
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Each worker has a share of the pixels of every class, lest one of them gets the classes that see more taps, or a part of
     the filters, see _parts. A block is some pixels against all filters: no more than fit the second cache beside these."""
-    columns, depth, workers, relu, past, adds, parts = sizes
-    groups, block_size, height = packed.shape[0], _block_size(table, x.shape[1] * x.itemsize), _height(table[0, 1])
+    columns, depth, workers, relu, past, adds, parts, whole = sizes
+    groups, height, room = packed.shape[0], _height(table[0, 1]), min(MOST, NEAR // 4 // (x.shape[1] * x.itemsize))
+    block_size = room // whole * whole if room >= whole else max(height, room // height * height)
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
     together = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
     rows = max(1, taps * y.itemsize // VECTOR)
-    whole = columns * y.itemsize % VECTOR == 0
-    results = 1 if whole else (MOST + R2) * 4 * VECTOR // y.itemsize        # of a block, where the last panel is not filled
+    results = (MOST + R2) * 4 * VECTOR // y.itemsize if columns * y.itemsize % VECTOR else 1    # where a panel is not filled
     for worker in prange(workers):
         places, spare, zeros = np.empty((2, MOST), np.int64), near(results, y), np.zeros(starts.shape[1], y.dtype)
         share, shares, from_, to = _own(np.int64(worker), workers, parts, table.shape[0])
@@ -330,7 +312,7 @@ def _weight_gradient(gy, x, weight, window, groups):
 
 def _sums(gy, x, shape, window, groups):
     """(splits, merged groups, (t, c), filters): Σ_q Xᵀ[t, q] · GY[q, k] over each share of the pixels q"""
-    T, (_, columns, wide, depth, G, _) = shape[2] * shape[3], planned(shape, gy.dtype, groups)
+    T, (_, columns, wide, depth, G, _, _) = shape[2] * shape[3], planned(shape, gy.dtype, groups)
     table = panels(columns, gy.dtype, most=3)
     classes = forward_classes(window, x.shape[2:], depth, layout.pitch(x), gy.shape[2:], layout.pitch(gy))
     blocks = -(-gy.size // (shape[0] * BLOCK))

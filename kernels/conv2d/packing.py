@@ -1,7 +1,7 @@
 """Weights in the order in which the micro-kernel reads them: for a panel of filters, one vector row a tap and channel."""
 
 import functools
-import weakref
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from numba import prange
 from kernels.compiling import njit
 from kernels.gemm.micro import lanes, registers, rows_copy, square_transpose
 from kernels.layout import aligned
+from kernels.memory import beside
 from kernels.streaming import fetch
 
 WIDE = registers()[1] == 32
@@ -51,10 +52,7 @@ def kept(make, weight, *args):
     """make(weight, *args), made once for weights that cannot be written to (a model fused for inference) and kept with them."""
     if weight.flags.writeable or weight.base is not None:
         return make(weight, *args)
-    own = _kept.get(id(weight))
-    if own is None:
-        own = _kept[id(weight)] = {}
-        weakref.finalize(weight, _kept.pop, id(weight), None)
+    own = beside(weight, _kept)
     if (make, args) not in own:
         own[make, args] = make(weight, *args)
     return own[make, args]
@@ -62,7 +60,8 @@ def kept(make, weight, *args):
 
 class Plan(NamedTuple):
     """How weights are packed: panels as (first vector, vectors); of a merged group the columns, the values of these in whole
-    vectors, and the rows of a tap; how many merged groups, and how many groups each is of."""
+    vectors, and the rows of a tap; how many merged groups, and how many groups each is of; how many pixels are whole tiles of
+    every panel."""
 
     table: np.ndarray
     columns: int
@@ -70,6 +69,7 @@ class Plan(NamedTuple):
     depth: int
     groups: int
     merged: int
+    whole: int
 
 
 @functools.lru_cache(512)
@@ -81,7 +81,7 @@ def planned(shape, dtype, groups, transposed=False, at_once=None, parts=1):
     m = merged(groups, columns, dtype)
     columns, depth = columns * m, depth * m
     table, wide = panels(columns, dtype, at_once or depth * R * S, parts=parts), -(-columns // lanes(dtype)) * lanes(dtype)
-    return Plan(table, columns, wide, depth, groups // m, m)
+    return Plan(table, columns, wide, depth, groups // m, m, math.lcm(*(ROWS[int(vectors)] for vectors in table[:, 1])))
 
 
 def pack(weight, groups, transposed=False, at_once=None, parts=1):
