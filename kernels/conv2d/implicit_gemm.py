@@ -25,7 +25,7 @@ from kernels.compiling import njit
 from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
 from kernels.conv2d.packing import ROWS, WIDE, add_splits, copy_vectors, kept, pack, panels, planned, unpack
 from kernels.gemm.micro import lanes, registers, rows_copy, rows_tile
-from kernels.streaming import LINE, finish, near
+from kernels.streaming import LINE, claim, finish, near
 
 VECTOR = registers()[0]         # bytes
 MOST = 360                      # pixels to a block, at the most, a multiple of every tile's rows
@@ -33,6 +33,7 @@ BLOCK = 120                     # pixels to a block of a weight gradient, or mor
 NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: about a second cache
 TAPS = 8 if WIDE else 4         # rows of a weight gradient to a tile, of one vector PACKED
 PACKED = 2 * TAPS               # rows packed at once: of float32 a cache line, or half of one
+MANY = 70_000                   # values of a weight gradient, from which on it pays to pack the filters of a block
 CLOSE = 64                      # values from pixel to pixel, up to which taps are not packed
 SPLITS = 2                      # of the pixels of a weight gradient: each has sums of its own, where these are small
 APART = 16                      # values between rows of sums: at powers of two they would share the cache's sets
@@ -42,7 +43,7 @@ PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
 _copy_taps = rows_copy(PACKED)
-_taps_one, _taps_two, _taps_three = (rows_tile(PACKED if vectors == 1 else TAPS, vectors, VECTOR) for vectors in (1, 2, 3))
+_taps_one, _taps_two, _taps_three = (rows_tile(PACKED if vectors == 1 else TAPS, vectors, VECTOR, PACKED) for vectors in (1, 2, 3))
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
 
@@ -321,10 +322,11 @@ def _sums(gy, x, shape, window, groups):
     ranges = max(1, min(-(-get_num_threads() // splits), G if G > 1 else T * depth // PACKED))      # of groups, or of gW's rows
     sums = np.empty((splits, G, T * depth + 1, wide + APART), gy.dtype)         # the last row takes what fills up a tile
     direct = depth * x.itemsize <= 2 * LINE or layout.pitch(x) <= CLOSE         # x is read where it lies
+    packs = T * depth * wide > MANY * ranges
     # a block has more pixels where their filters, and x's values if they are read, are few bytes, an eighth of the second cache
-    values, most = (max(layout.pitch(x), wide), 8 * BLOCK) if direct else (wide, 2 * BLOCK)
-    room = max(BLOCK, min(most, NEAR // 8 // (values * x.itemsize)))
-    _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges, int(direct), room), sums)
+    values, most = (max(layout.pitch(x), wide), 8 * BLOCK) if direct else (wide, 3 * BLOCK)
+    room = max(BLOCK, min(most, NEAR // (8 if direct else 4) // (values * x.itemsize)))
+    _correlate(layout.rows(x), layout.rows(gy), table, classes, len(x), (columns, depth, ranges, direct, packs, room), sums)
     return sums
 
 
@@ -458,7 +460,7 @@ def _pixel_runs(segments):
 
 
 @njit(cache=True)
-def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums):
+def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums, adds):
     """sums[t, k] += Σ_q X[q, t] · GY[q, k] for some rows t, see _rows, and one block of pixels, a few rows at a time.
 
     coming: see _coming_block; each tile asks for a share of it, two lines at each pixel: where rows are few, one would not do.
@@ -466,14 +468,15 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums)
     tiles read the filters there, and pack them on their way. Without room for taps, x is read where it lies.
     """
     size, width = x.itemsize, VECTOR // x.itemsize
-    count, filters, taps, source, step_there = block
+    count, filters, taps, source, step_there, packs = block
     each, writes, direct = np.arange(PACKED), np.empty(PACKED, np.int64), taps.size == 0
-    places = _pixel_runs(segments) if direct else np.array([[0, count, 0]])
+    lying = _pixel_runs(segments)
+    places = lying if direct else np.array([[0, count, 0]])
     a_from, a_step = (np.int64(x.ctypes.data), step) if direct else (np.int64(taps.ctypes.data), PACKED)
     tiles, tile = max(1, rows.shape[0] * table.shape[0] // TAPS), 0
     half = (coming[1] + coming[3]) // 2
-    share = half // tiles
-    pace = (share + count - 1) // count
+    every = max(1, min(tiles, tiles * count * LINE // max(1, half)))
+    share = half // ((tiles + every - 1) // every)
     row = 0
     while row < rows.shape[0]:
         left = min(PACKED, rows.shape[0] - row)
@@ -483,6 +486,10 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums)
         else:
             while rows[row + left - 1, 0] - rows[row, 0] >= left:       # no longer than what lies side by side
                 left -= 1
+        there = np.int64(0)
+        if not direct and segments.shape[0] == 1 and left == PACKED:
+            there = np.int64(x.ctypes.data) + (shift + rows[row, 0]) * size
+        elif not direct:
             _pack_taps(x, segments, step, shift + rows[row, 0], left, taps)
         for i in range(PACKED):
             writes[i] = (rows[row + i, 1] if i < left else sums.shape[0] - 1) * sums.shape[1]
@@ -490,17 +497,32 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums)
             first_filter, wide = table[p, 0] * width, table[p, 1] * width
             b = filters.ctypes.data + first_filter * (filters.size // sums.shape[1]) * size
             to = sums.ctypes.data + first_filter * size
+            where = (source + first_filter * size, step_there) if source and not packs else (b, wide)
             for some in range(0, left, _taps_height(table[p, 1])):
-                ahead, later = _ahead(coming, tile * share), _ahead(coming, half + tile * share)
+                ahead, later, pace = b, b, np.int64(0)
+                if tile % every == 0:
+                    ahead, later = _ahead(coming, tile // every * share), _ahead(coming, half + tile // every * share)
+                    pace = (share + count - 1) // count
                 tile += 1
                 a = a_from, each[some:].ctypes.data, a_step, ahead, pace, later, pace
-                c = (to, writes[some:].ctypes.data, np.int64(0), to, np.int64(0), np.int64(0))
+                if not adds:
+                    for i in range(some, min(left, some + _taps_height(table[p, 1]))):
+                        claim(to + writes[i] * size, wide, sums)
+                c = (to, writes[some:].ctypes.data, np.int64(0), to if adds else np.int64(0), np.int64(0), np.int64(0))
                 pixels = places.ctypes.data, places.shape[0]        # here: after its last use an array is let go
-                if source and some == 0:
+                if there and p == 0 and some == 0:
+                    a = there, each.ctypes.data, step, ahead, pace, later, pace, np.int64(taps.ctypes.data)
+                    pixels = lying.ctypes.data, lying.shape[0]
+                    if packs:
+                        _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
+                    else:
+                        _taps(table[p, 1], a, pixels, where, c, x)
+                elif packs and some == 0:
                     _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
                 else:
-                    _taps(table[p, 1], a, pixels, (b, wide), c, x)
-        source = np.int64(0)
+                    _taps(table[p, 1], a, pixels, where, c, x)
+        if packs:
+            source, packs = np.int64(0), False
         row += left
 
 
@@ -515,7 +537,7 @@ def _clear(sums):
 @njit(cache=True, parallel=True)
 def _correlate(x, gy, table, classes, images, sizes, sums):
     """A task is some groups, or some rows of gW of the only one, over every splits-th block of pixels, in order."""
-    columns, depth, ranges, direct, room = sizes
+    columns, depth, ranges, direct, packs, room = sizes
     splits, groups, rows, wide = sums.shape
     rows -= 1
     for task in prange(splits * ranges):
@@ -524,10 +546,7 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
         row0, row1 = (rows * part // ranges, rows * (part + 1) // ranges) if groups == 1 else (0, rows)
         segments, next_ = np.empty((room, 3), np.int64), np.empty((1, 3), np.int64)
         filters, taps = near(room * wide, x), near(0 if direct else room * PACKED, x)
-        for g in range(g0, g1):
-            _clear(sums[split, g, row0:row1])
-            _clear(sums[split, g, rows:])
-        block = 0
+        block, adds = 0, False
         for k in range(classes.table.shape[0]):
             pixels = images * classes.table[k, 1] * classes.table[k, 3]
             some = _rows(classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]], row0, row1)
@@ -537,6 +556,12 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
             most = (pixels + blocks - 1) // blocks
             for q0 in range(0, pixels, most):
                 if block % splits == split and some.shape[0]:
+                    if not adds:
+                        for g in range(g0, g1):
+                            if some.shape[0] < row1 - row0:
+                                _clear(sums[split, g, row0:row1])
+                                adds = True
+                            _clear(sums[split, g, rows:])
                     count = min(most, pixels - q0)
                     found, step, gy_step = _segments(classes, k, q0, count, segments)
                     _segments(classes, k, min(pixels - 1, q0 + splits * most), np.int64(1), next_)
@@ -547,8 +572,12 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
                             _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, room, filters)
                         coming = _coming_block(gy, x, next_[0], most, (step, gy_step), *share)
                         _correlate_block(x, segments[:found], step, coming, g * depth, some,
-                                         (count, filters, taps, source, gy_step), table, sums[split, g])
+                                         (count, filters, taps, source, gy_step, source and packs), table, sums[split, g], adds)
+                    adds = True
                 block += 1
+        if not adds:
+            for g in range(g0, g1):
+                _clear(sums[split, g, row0:row1])
 
 
 def sum_rows(gy):

@@ -73,13 +73,14 @@ def product_tile(rows, vectors, vector_bytes):
 
 
 @functools.cache
-def rows_tile(rows, vectors, vector_bytes):
+def rows_tile(rows, vectors, vector_bytes, copied=0):
     """An intrinsic tile(a, runs, b, c, like) over rows of A that lie anywhere, for example the pixels of a channels-last image:
 
         C[i, j] = start[j] + Σ_runs Σ_q A_i[shift + q · a_step] · B[(first + q) · b_step + j],   i < rows, j < vectors · lanes
 
     a = (address, table, a_step): A_i starts table[i] values behind the address; or (…, ahead, pace, …): at each row r of B the
-    lines at the addresses ahead + r · pace are asked for, which a later tile will read. runs = (table, count): of each run the
+    lines at the addresses ahead + r · pace are asked for, which a later tile will read; or (…, kept): the first `copied` values
+    from A_0 on are stored at the address `kept`, those of each row of B behind those of the last. runs = (table, count): of each run the
     shift, the length and the first row of B, in values; or (…, tiles, step, …): so many tiles, each of the next rows of A and
     C, and each `ahead` begins a step farther. b = (address, b_step), or (…, kept): the rows of B that are read, one
     after the other, are stored at the address `kept` side by side. c = (address, table, start, onto, relu, past):
@@ -94,8 +95,10 @@ def rows_tile(rows, vectors, vector_bytes):
         def codegen(context, builder, signature, arguments):
             emit = Emitter(builder, rows, vectors, vector_bytes, _dtype(like))
             a, runs, b, c = [cgutils.unpack_tuple(builder, argument) for argument in arguments[:4]]
-            over = emit.over_tiles if len(runs) > 2 else emit.over_rows
-            over(a, runs, b, c)
+            if len(runs) > 2:
+                emit.over_tiles(a, runs, b, c)
+            else:
+                emit.over_rows(a, runs, b, c, copied)
             return context.get_dummy_value()
         return types.void(a, runs, b, c, like), codegen
     return tile
@@ -284,6 +287,12 @@ class Emitter:
     def store(self, value, pointer):
         self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.align)
 
+    def copy(self, values, source, target):
+        """So many values, whole vectors of them, side by side."""
+        for v in range(values // self.width):
+            at = [self.constant(v * self.width)]
+            self.store(self.load(self.builder.gep(source, at)), self.builder.gep(target, at))
+
     @contextlib.contextmanager
     def loop(self, count):
         """The index of a loop that LLVM leaves as it is, because how many steps are left goes through a piece of assembly, an
@@ -319,10 +328,11 @@ class Emitter:
             self.over_rows((a, further(a_table, rows), a_step, *itertools.chain(*asks)), (runs, count), b,
                            (c, further(c_table, rows), *rest[:4], *lines))
 
-    def over_rows(self, a, runs, b, c):
+    def over_rows(self, a, runs, b, c, copied=0):
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
         (a, a_table, a_step, *ahead), (runs, count), (b, b_step, *kept) = a, runs, b
+        kept_a = ahead[len(ahead) // 2 * 2:]
         c, c_table, start, onto, relu, past, *claims = c
         table = lambda address: builder.inttoptr(address, i64.as_pointer())
         entry = lambda pointer, k: builder.load(builder.gep(pointer, [k]))
@@ -345,6 +355,9 @@ class Emitter:
                     ask_for(builder, entry(table(lines), line), FIRST_CACHE, WRITE)
                 copies = [builder.gep(self.pointer(place), [builder.mul(row, self.constant(self.vectors * self.width))])
                           for place in kept]
+                for place in kept_a:
+                    self.copy(copied, builder.gep(a_rows[0], [at]),
+                              builder.gep(self.pointer(place), [builder.mul(row, self.constant(copied))]))
                 self.step(sums, [builder.gep(row, [at]) for row in a_rows], b_row, *copies)
         vectors = lambda base: [[builder.gep(row, [self.constant(v * self.width)]) for v in range(self.vectors)]
                                 for row in placed(base, c_table)]

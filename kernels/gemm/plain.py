@@ -24,7 +24,7 @@ def product_tile(rows, vectors, vector_bytes):
     return tile
 
 
-def rows_tile(rows, vectors, vector_bytes):
+def rows_tile(rows, vectors, vector_bytes, copied=0):
     """See kernels.gemm.micro."""
     def tile(a, runs, b, c, like):
         dtype, size = like.dtype, like.itemsize
@@ -33,12 +33,16 @@ def rows_tile(rows, vectors, vector_bytes):
             for i in range(runs[2]):
                 tile((a[0], a[1] + 8 * rows * i, *a[2:]), runs[:2], b, (c[0], c[1] + 8 * rows * i, *c[2:]), like)
             return
-        (a, a_table, a_step, *_), (runs, count), (b, b_step, *kept), (c, c_table, start, onto, relu, *_) = a, runs, b, c
+        (a, a_table, a_step, *ahead), (runs, count), (b, b_step, *kept), (c, c_table, start, onto, relu, *_) = a, runs, b, c
         sums = np.zeros((rows, width), dtype) + (view(start, width, dtype) if start else 0)
         places, targets = view(a_table, rows, np.int64), view(c_table, rows, np.int64)
         for shift, length, first in view(runs, 3 * count, np.int64).reshape(count, 3):
             A = np.array([_strided(a + (at + shift) * size, length, a_step, dtype) for at in places])
             B = np.array([view(b + (first + q) * b_step * size, width, dtype) for q in range(length)])
+            for place in ahead[len(ahead) // 2 * 2:]:
+                for q in range(length):
+                    row = view(a + (places[0] + shift + q * a_step) * size, copied, dtype)
+                    view(place + (first + q) * copied * size, copied, dtype)[:] = row
             for place in kept:
                 view(place + first * width * size, length * width, dtype)[:] = B.ravel()
             with np.errstate(all="ignore"):
