@@ -28,9 +28,8 @@ from kernels.streaming import LINE, near
 
 NEAR = 1 << 19          # bytes of a task's share of an M_i, that stay in the second cache
 CHUNK = 1 << 23         # bytes of pixels that stay in the third
-LEAST = 256             # channels and filters: with fewer the sums cost what the products save, unless pixels are near:
-CLOSE = 1 << 22         # values of x and gy that stay in the third cache; then
-FEW, SAVED = 128, 95    # channels and filters, and C·K / (C + K) of them, do
+CLOSE, CLOSEST = 7_000_000, 1_500_000       # values of x and gy that come from the third cache; so few that all stay there
+SAVED, LEAST = 190, 105     # C·K / (C + K): products for each sum, from which on it pays; where all stay there
 MANY = 4                # pixels to a filter, from which on to share out pixels is cheaper than to share out filters
 WIDTH = VECTOR // 4     # values of float32 to a vector
 
@@ -41,9 +40,9 @@ def fits(pixels, K, C):
 
 
 def pays(pixels, K, C):
-    """Whether neither filters nor channels are too few to pay for the sums; fewer do where all pixels come from a cache."""
-    near = min(K, C) >= FEW and C * K >= SAVED * (C + K) and pixels * (C + K) <= CLOSE
-    return near or min(K, C) >= LEAST
+    """Whether filters and channels are enough to pay for the sums, which read all pixels several times."""
+    values = pixels * (C + K)
+    return values <= CLOSE and C * K >= (LEAST if values <= CLOSEST else SAVED) * (C + K)
 
 
 def weight_gradient(gy, x, weight):
