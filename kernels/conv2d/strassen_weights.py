@@ -54,12 +54,13 @@ def weight_gradient(gy, x, weight):
         parts, sets = parts // PRODUCTS, PRODUCTS
     parts *= -(-K * C * gy.itemsize // (4 * NEAR * parts))
     sums = np.empty((splits, PRODUCTS, K // 2 + 1, C // 2 + APART), gy.dtype)     # a row more, lest M_i share a cache's sets
+    room = 2 * BLOCK if C * BLOCK * gy.itemsize <= NEAR // 2 else BLOCK         # pixels of a block, half of whose channels stay near
     chunk = CHUNK // (2 * (K + C) * gy.itemsize)
-    chunks = max(1, -(-pixels // 2 // (splits * max(BLOCK, chunk))))
-    blocks = -(-pixels // 2 // BLOCK)
+    chunks = max(1, -(-pixels // 2 // (splits * max(room, chunk))))
+    blocks = -(-pixels // 2 // room)
     blocks += -blocks % (splits * chunks)
     _correlate(layout.rows(gy), layout.rows(x), panels(C // 2, gy.dtype, most=3),
-               (K // 2, C // 2), (min(parts, K // 2 // PACKED), sets, chunks, blocks), sums)
+               (K // 2, C // 2), (min(parts, K // 2 // PACKED), sets, chunks, blocks, room), sums)
     gw = memory.gradient_of(weight)
     _assemble(sums, np.zeros(C // 2, gy.dtype), gw.reshape(K, C))
     return gw
@@ -69,13 +70,13 @@ def weight_gradient(gy, x, weight):
 def _correlate(gy, x, table, sides, sizes, sums):
     """sums (splits, 7, K/2, ·) = the M_i of each split of the pixels. A task is a part of the filters for one split and one set
     of products."""
-    parts, sets, chunks, blocks = sizes
+    parts, sets, chunks, blocks, room = sizes
     splits, each = sums.shape[0], blocks // (sums.shape[0] * chunks)
     for task in prange(splits * parts * sets):
         split, part, own = task % splits, task // splits % parts, task // (splits * parts)
         tiles = sides[0] // PACKED
         span = tiles * part // parts * PACKED, tiles * (part + 1) // parts * PACKED
-        packed, taps = near(BLOCK * sides[1], x), near(BLOCK * PACKED, x)
+        packed, taps = near(room * sides[1], x), near(room * PACKED, x)
         for chunk in range(chunks):
             first = (split * chunks + chunk) * each
             for i in range(own, PRODUCTS, sets):
@@ -114,7 +115,7 @@ def _pack_channels(sign, places, count, table, packed):
     (first, second, pitch), size = places, packed.itemsize
     for p in range(table.shape[0]):
         at, wide = table[p, 0] * VECTOR, table[p, 1] * WIDTH
-        take(sign, (first + at, second + at, pitch // size), (np.int64(packed.ctypes.data) + at * BLOCK, wide),
+        take(sign, (first + at, second + at, pitch // size), (np.int64(packed.ctypes.data) + at * count, wide),
              (count, table[p, 1]), packed)
 
 
@@ -135,7 +136,7 @@ def _grow_block(sign, filters, channels, span, count, table, room, sums, adds):
             writes[i] = (row + i) * row_bytes // size
         next_ = (row + PACKED) * size if row + PACKED < span[1] else span[0] * size + count * pitch
         for p in range(table.shape[0]):
-            b = np.int64(packed.ctypes.data) + table[p, 0] * VECTOR * BLOCK
+            b = np.int64(packed.ctypes.data) + table[p, 0] * VECTOR * count
             to = np.int64(sums.ctypes.data) + table[p, 0] * VECTOR
             for some in range(0, PACKED, _taps_height(table[p, 1])):
                 ahead, pace = b, np.int64(0)
