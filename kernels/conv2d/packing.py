@@ -203,7 +203,7 @@ def unpack(sums, m, gw):
     width = VECTOR // gw.itemsize
     for task in prange(G * rows):
         for split in range(1, splits):
-            _add(sums[0, task // rows, task % rows], sums[split, task // rows, task % rows])
+            _add(sums[0, task // rows, task % rows, :m * Kg], sums[split, task // rows, task % rows])
     blocks = (Kg + width - 1) // width
     for task in prange(G * m * blocks):
         g, first = task // blocks, task % blocks * width
