@@ -94,8 +94,7 @@ def _grow(gy, x, table, sides, span, share, room, sums, which):
         if count > 0:
             filters = _places(gy, pixel, sides[0], (LEFT[i, 1], LEFT[i, 0], LEFT[i, 3], LEFT[i, 2]))
             channels = _places(x, pixel, sides[1], (RIGHT[i, 0], RIGHT[i, 1], RIGHT[i, 2], RIGHT[i, 3]))
-            _pack_channels(RIGHT[i, 4], channels, count, table, room[0])
-            _grow_block(LEFT[i, 4], filters, channels, span, count, table, room, sums, adds)
+            _grow_block((LEFT[i, 4], RIGHT[i, 4]), filters, channels, span, count, table, room, sums, adds)
             adds = True
 
 
@@ -110,17 +109,7 @@ def _places(matrix, pixel, side, blocks):
 
 
 @njit(cache=True)
-def _pack_channels(sign, places, count, table, packed):
-    """packed[panel][q, :] = the panel's channels of B ± B' at the block's pixel q."""
-    (first, second, pitch), size = places, packed.itemsize
-    for p in range(table.shape[0]):
-        at, wide = table[p, 0] * VECTOR, table[p, 1] * WIDTH
-        take(sign, (first + at, second + at, pitch // size), (np.int64(packed.ctypes.data) + at * count, wide),
-             (count, table[p, 1]), packed)
-
-
-@njit(cache=True)
-def _grow_block(sign, filters, channels, span, count, table, room, sums, adds):
+def _grow_block(signs, filters, channels, span, count, table, room, sums, adds):
     """sums[k, c] (+)= Σ_q (A ± A')[k, q] · (B ± B')[q, c], rows k of `span`, q of one block of pixels; a few rows at a time.
 
     Each tile asks for a line of each pixel: the first two for the filters that are packed next, the others for a vector of the
@@ -130,7 +119,7 @@ def _grow_block(sign, filters, channels, span, count, table, room, sums, adds):
     each, writes, whole = np.arange(PACKED), np.empty(PACKED, np.int64), np.array([[0, count, 0]])
     lines, asked, behind = 2 * (table[-1, 0] + table[-1, 1]) * VECTOR // LINE, 0, count * channels[2]
     for row in range(span[0], span[1], PACKED):
-        take(sign, (filters[0] + row * size, filters[1] + row * size, pitch // size),
+        take(signs[0], (filters[0] + row * size, filters[1] + row * size, pitch // size),
              (np.int64(taps.ctypes.data), np.int64(PACKED)), (count, PACKED // WIDTH), taps)
         for i in range(PACKED):
             writes[i] = (row + i) * row_bytes // size
@@ -146,8 +135,13 @@ def _grow_block(sign, filters, channels, span, count, table, room, sums, adds):
                     ahead, pace = channels[asked % 2] + behind + asked // 2 * LINE, channels[2]
                     asked += 1
                 a = taps.ctypes.data + some * size, each.ctypes.data, np.int64(PACKED), ahead, pace, b, np.int64(0)
-                _taps(table[p, 1], a, (whole.ctypes.data, np.int64(1)), (b, table[p, 1] * WIDTH),
-                      (to, writes[some:].ctypes.data, np.int64(0), to if adds else np.int64(0), np.int64(0), np.int64(0)), sums)
+                c = (to, writes[some:].ctypes.data, np.int64(0), to if adds else np.int64(0), np.int64(0), np.int64(0))
+                if row == span[0] and some == 0:
+                    at = table[p, 0] * VECTOR
+                    _taps(table[p, 1], a, (whole.ctypes.data, np.int64(1)),
+                          (channels[0] + at, channels[2] // size, b, channels[1] + at, signs[1]), c, sums)
+                else:
+                    _taps(table[p, 1], a, (whole.ctypes.data, np.int64(1)), (b, table[p, 1] * WIDTH), c, sums)
 
 
 @njit(cache=True, parallel=True)

@@ -65,7 +65,7 @@ def product_tile(rows, vectors, vector_bytes):
             with cgutils.for_range(builder, depth, intp=ir.IntType(64)) as loop:
                 b_row = builder.gep(b, [builder.load(builder.gep(offsets, [loop.index]))])
                 a_column = builder.gep(a, [builder.mul(loop.index, emit.constant(rows))])
-                emit.step(sums, [builder.gep(a_column, [emit.constant(i)]) for i in range(rows)], b_row)
+                emit.step(sums, [builder.gep(a_column, [emit.constant(i)]) for i in range(rows)], emit.row(b_row))
             emit.end(sums)
             return context.get_dummy_value()
         return types.void(*[types.intp] * 7, like), codegen
@@ -83,7 +83,8 @@ def rows_tile(rows, vectors, vector_bytes, copied=0):
     from A_0 on are stored at the address `kept`, those of each row of B behind those of the last. runs = (table, count): of each run the
     shift, the length and the first row of B, in values; or (…, tiles, step, …): so many tiles, each of the next rows of A and
     C, and each `ahead` begins a step farther. b = (address, b_step), or (…, kept): the rows of B that are read, one
-    after the other, are stored at the address `kept` side by side. c = (address, table, start, onto, relu, past):
+    after the other, are stored at the address `kept` side by side; or (…, kept, other, sign): `sign` times the rows at the address
+    `other`, as far apart, are added to them first. c = (address, table, start, onto, relu, past):
     C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i]
     behind the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past
     the caches (kernels.streaming; the rows must then start on lines). c may end with (…, lines, last): at row r of B the line
@@ -332,6 +333,7 @@ class Emitter:
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
         (a, a_table, a_step, *ahead), (runs, count), (b, b_step, *kept) = a, runs, b
+        kept, other = kept[:1], kept[1:]
         kept_a = ahead[len(ahead) // 2 * 2:]
         c, c_table, start, onto, relu, past, *claims = c
         table = lambda address: builder.inttoptr(address, i64.as_pointer())
@@ -358,7 +360,10 @@ class Emitter:
                 for place in kept_a:
                     self.copy(copied, builder.gep(a_rows[0], [at]),
                               builder.gep(self.pointer(place), [builder.mul(row, self.constant(copied))]))
-                self.step(sums, [builder.gep(row, [at]) for row in a_rows], b_row, *copies)
+                vectors = self.row(b_row)
+                if other:
+                    vectors = self.combined(vectors, builder.gep(self.pointer(other[0]), [builder.mul(row, b_step)]), other[1])
+                self.step(sums, [builder.gep(row, [at]) for row in a_rows], vectors, *copies)
         vectors = lambda base: [[builder.gep(row, [self.constant(v * self.width)]) for v in range(self.vectors)]
                                 for row in placed(base, c_table)]
         with builder.if_then(builder.icmp_signed("!=", onto, self.constant(0))):
@@ -535,10 +540,18 @@ class Emitter:
                         builder.store(zero, total)
         return sums
 
-    def step(self, sums, a_values, b_row, copy=None):
+    def row(self, pointer):
+        """The vectors of a row of B."""
+        return [self.load(self.builder.gep(pointer, [self.constant(v * self.width)])) for v in range(self.vectors)]
+
+    def combined(self, vectors, pointer, sign):
+        """`vectors` + `sign` times the row of B at the pointer."""
+        sign = self.broadcast(self.builder.sitofp(sign, self.real))
+        return [self.builder.call(self.fma, [sign, other, vector]) for vector, other in zip(vectors, self.row(pointer))]
+
+    def step(self, sums, a_values, b, copy=None):
         """sums[i][v] += a[i] · b[v], a[i] in every lane; the row of B is stored at the pointer `copy` if there is one."""
         builder = self.builder
-        b = [self.load(builder.gep(b_row, [self.constant(v * self.width)])) for v in range(self.vectors)]
         for v, vector in enumerate(b if copy is not None else ()):
             self.store(vector, builder.gep(copy, [self.constant(v * self.width)]))
         for row, a in zip(sums, a_values):

@@ -39,11 +39,13 @@ def rows_tile(rows, vectors, vector_bytes, copied=0):
         for shift, length, first in view(runs, 3 * count, np.int64).reshape(count, 3):
             A = np.array([_strided(a + (at + shift) * size, length, a_step, dtype) for at in places])
             B = np.array([view(b + (first + q) * b_step * size, width, dtype) for q in range(length)])
+            for other, sign in zip(kept[1::2], kept[2::2]):
+                B = B + dtype.type(sign) * np.array([view(other + (first + q) * b_step * size, width, dtype) for q in range(length)])
             for place in ahead[len(ahead) // 2 * 2:]:
                 for q in range(length):
                     row = view(a + (places[0] + shift + q * a_step) * size, copied, dtype)
                     view(place + (first + q) * copied * size, copied, dtype)[:] = row
-            for place in kept:
+            for place in kept[:1]:
                 view(place + first * width * size, length * width, dtype)[:] = B.ravel()
             with np.errstate(all="ignore"):
                 sums += A @ B.reshape(length, width)            # (rows, length) @ (length, width) -> (rows, width)
