@@ -28,8 +28,8 @@ from kernels.streaming import LINE, near
 
 NEAR = 1 << 19          # bytes of a task's share of an M_i, that stay in the second cache
 CHUNK = 1 << 23         # bytes of pixels that stay in the third
-CLOSE, CLOSEST = 7_000_000, 1_500_000       # values of x and gy that come from the third cache; so few that all stay there
-SAVED, LEAST = 190, 105     # C·K / (C + K): products for each sum, from which on it pays; where all stay there
+CLOSE = 4_000_000       # values of x and gy that stay in the third cache
+SAVED, LEAST = 125, 87  # C·K / (C + K): products for each sum, from which on it pays; where all values stay there
 MANY = 4                # pixels to a filter, from which on to share out pixels is cheaper than to share out filters
 WIDTH = VECTOR // 4     # values of float32 to a vector
 
@@ -41,8 +41,7 @@ def fits(pixels, K, C):
 
 def pays(pixels, K, C):
     """Whether filters and channels are enough to pay for the sums, which read all pixels several times."""
-    values = pixels * (C + K)
-    return values <= CLOSE and C * K >= (LEAST if values <= CLOSEST else SAVED) * (C + K)
+    return C * K >= (LEAST if pixels * (C + K) <= CLOSE else SAVED) * (C + K)
 
 
 def weight_gradient(gy, x, weight):
