@@ -487,7 +487,7 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums,
             while rows[row + left - 1, 0] - rows[row, 0] >= left:       # no longer than what lies side by side
                 left -= 1
         there = np.int64(0)
-        if not direct and segments.shape[0] == 1 and left == PACKED:
+        if not direct and not packs and segments.shape[0] == 1 and left == PACKED:
             there = np.int64(x.ctypes.data) + (shift + rows[row, 0]) * size
         elif not direct:
             _pack_taps(x, segments, step, shift + rows[row, 0], left, taps)
@@ -513,10 +513,7 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums,
                 if there and p == 0 and some == 0:
                     a = there, each.ctypes.data, step, ahead, pace, later, pace, np.int64(taps.ctypes.data)
                     pixels = lying.ctypes.data, lying.shape[0]
-                    if packs:
-                        _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
-                    else:
-                        _taps(table[p, 1], a, pixels, where, c, x)
+                    _taps(table[p, 1], a, pixels, where, c, x)
                 elif packs and some == 0:
                     _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
                 else:
