@@ -69,7 +69,7 @@ def pays(function, x_shape, weight_shape, dtype, window, groups, changing=True):
     (N, _, H, W), (K, C) = x_shape, weight_shape[:2]
     pixels = N * math.prod(window.output_size(H, W))
     if function == "backward":
-        return _data_pays(pixels, K, C) or strassen_weights.pays(pixels, K, C)
+        return _data_pays(pixels, K, C) or strassen_weights.pays(pixels, K, C, window.pointwise)
     return _saves(pixels, K, C, changing)
 
 
@@ -100,7 +100,8 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
         return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
     x, gy = layout.channels_last(x), layout.channels_last(gy)
     pixels, K, C = gy.size // len(weight), *weight.shape[:2]
-    here = needs[0] and _data_pays(pixels, K, C), needs[1] and strassen_weights.fits(pixels, K, C), False
+    weights = strassen_weights.fits(pixels, K, C, window.pointwise)
+    here = needs[0] and _data_pays(pixels, K, C), needs[1] and weights, False
     below = tuple(needed and not found for needed, found in zip(needs, here))
     gx, gw, gbias = implicit_gemm.backward(gy, x, weight, window, groups, below, onto)
     if here[0]:

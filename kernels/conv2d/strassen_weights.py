@@ -29,19 +29,21 @@ from kernels.streaming import LINE, near
 NEAR = 1 << 19          # bytes of a task's share of an M_i, that stay in the second cache
 CHUNK = 1 << 23         # bytes of pixels that stay in the third
 CLOSE = 4_000_000       # values of x and gy that stay in the third cache
-SAVED, LEAST = 125, 87  # C·K / (C + K): products for each sum, from which on it pays; where all values stay there
+SAVED, LEAST = 115, 54  # C·K / (C + 3·K): products for each sum, from which on it pays; where all values stay there
 MANY = 4                # pixels to a filter, from which on to share out pixels is cheaper than to share out filters
 WIDTH = VECTOR // 4     # values of float32 to a vector
 
 
-def fits(pixels, K, C):
+def fits(pixels, K, C, dense=True):
     """Whether pixels pair, halves of filters and channels fill whole tiles, and it pays."""
-    return pixels % 2 == 0 and K % (2 * PACKED) == 0 and C % (2 * lanes(np.float32)) == 0 and pays(pixels, K, C)
+    return pixels % 2 == 0 and K % (2 * PACKED) == 0 and C % (2 * lanes(np.float32)) == 0 and pays(pixels, K, C, dense)
 
 
-def pays(pixels, K, C):
-    """Whether filters and channels are enough to pay for the sums, which read all pixels several times."""
-    return C * K >= (LEAST if pixels * (C + K) <= CLOSE else SAVED) * (C + K)
+def pays(pixels, K, C, dense=True):
+    """Whether filters and channels are enough to pay for the sums, those of filters, for each channel, three times as dear;
+    dense: whether all pixels of x are seen, else a copy of the others must come from the cache."""
+    close = pixels * (C + K) <= CLOSE
+    return (close or dense) and C * K >= (LEAST if close else SAVED) * (C + 3 * K)
 
 
 def weight_gradient(gy, x, weight):
