@@ -43,7 +43,8 @@ PARTS = 16                      # of the pixels of a bias gradient
 ANY_ORDER = True                # arrays are put in channels-last order here
 _one, _two, _three, _four = (rows_tile(ROWS.get(vectors, 1), vectors, VECTOR) for vectors in (1, 2, 3, 4))
 _copy_taps = rows_copy(PACKED)
-_taps_one, _taps_two, _taps_three = (rows_tile(PACKED if vectors == 1 else TAPS, vectors, VECTOR, PACKED) for vectors in (1, 2, 3))
+_taps_one = rows_tile(PACKED, 1, VECTOR, PACKED)
+_taps_two, _taps_three = (rows_tile(TAPS, vectors, VECTOR, PACKED) for vectors in (2, 3))
 R1, R2, R3, R4 = (ROWS.get(vectors, 1) for vectors in (1, 2, 3, 4))
 
 
@@ -463,9 +464,10 @@ def _pixel_runs(segments):
 def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums, adds):
     """sums[t, k] += Σ_q X[q, t] · GY[q, k] for some rows t, see _rows, and one block of pixels, a few rows at a time.
 
-    coming: see _coming_block; each tile asks for a share of it, two lines at each pixel: where rows are few, one would not do.
-    block = (pixels, room for packed filters, for packed taps, source, its step): where there is a source, see _dense, the first
-    tiles read the filters there, and pack them on their way. Without room for taps, x is read where it lies.
+    coming: see _coming_block; some tiles ask for a share of it, a line or less at each pixel and twice: where rows are few, one
+    would not do. block = (pixels, room for packed filters, for packed taps, source, its step, packs): where there is a source,
+    see _dense, the filters are read there, or packed by the first tiles on their way. Without room for taps, x is read where it
+    lies; else where pixels are one piece the first tile of some rows packs them. adds: whether to sums or in their place.
     """
     size, width = x.itemsize, VECTOR // x.itemsize
     count, filters, taps, source, step_there, packs = block
@@ -506,8 +508,7 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums,
                 tile += 1
                 a = a_from, each[some:].ctypes.data, a_step, ahead, pace, later, pace
                 if not adds:
-                    for i in range(some, min(left, some + _taps_height(table[p, 1]))):
-                        claim(to + writes[i] * size, wide, sums)
+                    _claim_rows(to, writes[some:some + _taps_height(table[p, 1])], wide, sums)
                 c = (to, writes[some:].ctypes.data, np.int64(0), to if adds else np.int64(0), np.int64(0), np.int64(0))
                 pixels = places.ctypes.data, places.shape[0]        # here: after its last use an array is let go
                 if there and p == 0 and some == 0:
@@ -524,11 +525,26 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums,
 
 
 @njit(cache=True)
+def _claim_rows(to, places, wide, like):
+    """Ask for the lines that a tile will be stored to."""
+    for place in places:
+        claim(to + place * like.itemsize, wide, like)
+
+
+@njit(cache=True)
 def _clear(sums):
     """sums = 0; by the thread that will add to them, which then has them in its cache"""
     for row in range(sums.shape[0]):
         for k in range(sums.shape[1]):
             sums[row, k] = 0
+
+
+@njit(cache=True)
+def _begin(sums, row0, row1, stored):
+    """Clear the last row, and those of a task unless its first block is `stored` in every one of them."""
+    _clear(sums[sums.shape[0] - 1:])
+    if not stored:
+        _clear(sums[row0:row1])
 
 
 @njit(cache=True, parallel=True)
@@ -543,38 +559,34 @@ def _correlate(x, gy, table, classes, images, sizes, sums):
         row0, row1 = (rows * part // ranges, rows * (part + 1) // ranges) if groups == 1 else (0, rows)
         segments, next_ = np.empty((room, 3), np.int64), np.empty((1, 3), np.int64)
         filters, taps = near(room * wide, x), near(0 if direct else room * PACKED, x)
-        block, adds = 0, False
+        block, begun = 0, False
         for k in range(classes.table.shape[0]):
             pixels = images * classes.table[k, 1] * classes.table[k, 3]
             some = _rows(classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]], row0, row1)
             blocks = (pixels + room - 1) // room
             if blocks > splits or pixels >= BLOCK:          # as many for every split
                 blocks += -blocks % splits
-            most = (pixels + blocks - 1) // blocks
+            most, whole = (pixels + blocks - 1) // blocks, some.shape[0] == row1 - row0
             for q0 in range(0, pixels, most):
                 if block % splits == split and some.shape[0]:
-                    if not adds:
-                        for g in range(g0, g1):
-                            if some.shape[0] < row1 - row0:
-                                _clear(sums[split, g, row0:row1])
-                                adds = True
-                            _clear(sums[split, g, rows:])
                     count = min(most, pixels - q0)
                     found, step, gy_step = _segments(classes, k, q0, count, segments)
                     _segments(classes, k, min(pixels - 1, q0 + splits * most), np.int64(1), next_)
                     for g in range(g0, g1):
+                        if not begun:
+                            _begin(sums[split, g], row0, row1, whole)
                         share = (g, groups) if groups > 1 else (part, ranges)       # of what is asked for
                         source = _dense(gy, segments[:found], g * columns, columns)
                         if not source:
                             _pack_filters(gy, segments[:found], gy_step, g * columns, columns, table, room, filters)
                         coming = _coming_block(gy, x, next_[0], most, (step, gy_step), *share)
                         _correlate_block(x, segments[:found], step, coming, g * depth, some,
-                                         (count, filters, taps, source, gy_step, source and packs), table, sums[split, g], adds)
-                    adds = True
+                                         (count, filters, taps, source, gy_step, source and packs), table, sums[split, g],
+                                         begun or not whole)
+                    begun = True
                 block += 1
-        if not adds:
-            for g in range(g0, g1):
-                _clear(sums[split, g, row0:row1])
+        for g in range(g0, g1 if not begun else g0):
+            _begin(sums[split, g], row0, row1, False)
 
 
 def sum_rows(gy):

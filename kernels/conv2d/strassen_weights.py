@@ -5,7 +5,8 @@
 Filters, pixels and channels are cut in half, and seven products are formed in the place of eight; see
 kernels.conv2d.strassen_blocks for them, and kernels.conv2d.strassen for what it costs. A block A of GYᵀ is (half of the
 filters, half of the pixels), a block B of X is (half of the pixels, half of the channels). As in the rung below, a block of
-pixels at a time is packed, 16 filters for all channels, but what is packed is the sum of two pixels' values.
+pixels at a time is packed, 16 filters for all channels, but what is packed is the sum of two pixels' values; the sums of
+channels are formed by the first tile that reads them, between its multiplications, and stored for the others.
 
     M_i += (A ± A')·(B ± B')            # (K/2, pixels) @ (pixels, C/2) -> (K/2, C/2), the seven over all pixels
     gW's quarters = sums of M_i         # once, at the end
@@ -42,8 +43,8 @@ def fits(pixels, K, C, dense=True):
 def pays(pixels, K, C, dense=True):
     """Whether filters and channels are enough to pay for the sums, those of filters, for each channel, three times as dear;
     dense: whether all pixels of x are seen, else a copy of the others must come from the cache."""
-    close = pixels * (C + K) <= CLOSE
-    return (close or dense) and C * K >= (LEAST if close else SAVED) * (C + 3 * K)
+    close, saved = pixels * (C + K) <= CLOSE, C * K / (C + 3 * K)
+    return saved >= LEAST if close else dense and saved >= SAVED
 
 
 def weight_gradient(gy, x, weight):
@@ -55,7 +56,7 @@ def weight_gradient(gy, x, weight):
         parts, sets = parts // PRODUCTS, PRODUCTS
     parts *= -(-K * C * gy.itemsize // (4 * NEAR * parts))
     sums = np.empty((splits, PRODUCTS, K // 2 + 1, C // 2 + APART), gy.dtype)     # a row more, lest M_i share a cache's sets
-    room = 2 * BLOCK if C * BLOCK * gy.itemsize <= NEAR // 2 else BLOCK         # pixels of a block, half of whose channels stay near
+    room = 2 * BLOCK if C * BLOCK * gy.itemsize <= NEAR // 2 else BLOCK     # pixels of a block, half of whose channels is near
     chunk = CHUNK // (2 * (K + C) * gy.itemsize)
     chunks = max(1, -(-pixels // 2 // (splits * max(room, chunk))))
     blocks = -(-pixels // 2 // room)
@@ -112,6 +113,7 @@ def _places(matrix, pixel, side, blocks):
 @njit(cache=True)
 def _grow_block(signs, filters, channels, span, count, table, room, sums, adds):
     """sums[k, c] (+)= Σ_q (A ± A')[k, q] · (B ± B')[q, c], rows k of `span`, q of one block of pixels; a few rows at a time.
+    signs = those of A' and B'.
 
     Each tile asks for a line of each pixel: the first two for the filters that are packed next, the others for a vector of the
     next block's channels."""
@@ -137,12 +139,13 @@ def _grow_block(signs, filters, channels, span, count, table, room, sums, adds):
                     asked += 1
                 a = taps.ctypes.data + some * size, each.ctypes.data, np.int64(PACKED), ahead, pace, b, np.int64(0)
                 c = (to, writes[some:].ctypes.data, np.int64(0), to if adds else np.int64(0), np.int64(0), np.int64(0))
+                pixels = whole.ctypes.data, np.int64(1)         # here: after its last use an array is let go
                 if row == span[0] and some == 0:
                     at = table[p, 0] * VECTOR
-                    _taps(table[p, 1], a, (whole.ctypes.data, np.int64(1)),
-                          (channels[0] + at, channels[2] // size, b, channels[1] + at, signs[1]), c, sums)
+                    summed = channels[0] + at, channels[2] // size, b, channels[1] + at, signs[1]
+                    _taps(table[p, 1], a, pixels, summed, c, sums)
                 else:
-                    _taps(table[p, 1], a, (whole.ctypes.data, np.int64(1)), (b, table[p, 1] * WIDTH), c, sums)
+                    _taps(table[p, 1], a, pixels, (b, table[p, 1] * WIDTH), c, sums)
 
 
 @njit(cache=True, parallel=True)

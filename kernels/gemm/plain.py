@@ -38,9 +38,9 @@ def rows_tile(rows, vectors, vector_bytes, copied=0):
         places, targets = view(a_table, rows, np.int64), view(c_table, rows, np.int64)
         for shift, length, first in view(runs, 3 * count, np.int64).reshape(count, 3):
             A = np.array([_strided(a + (at + shift) * size, length, a_step, dtype) for at in places])
-            B = np.array([view(b + (first + q) * b_step * size, width, dtype) for q in range(length)])
+            B = _rows(b, first, length, b_step, width, dtype)
             for other, sign in zip(kept[1::2], kept[2::2]):
-                B = B + dtype.type(sign) * np.array([view(other + (first + q) * b_step * size, width, dtype) for q in range(length)])
+                B = B + dtype.type(sign) * _rows(other, first, length, b_step, width, dtype)
             for place in ahead[len(ahead) // 2 * 2:]:
                 for q in range(length):
                     row = view(a + (places[0] + shift + q * a_step) * size, copied, dtype)
@@ -54,6 +54,11 @@ def rows_tile(rows, vectors, vector_bytes, copied=0):
         for row, at in zip(np.maximum(sums, 0) if relu else sums, targets):
             view(c + at * size, width, dtype)[:] = row
     return tile
+
+
+def _rows(address, first, length, step, width, dtype):
+    """(length, width): `length` rows from `first` on, `step` values from one to the next"""
+    return np.array([view(address + (first + q) * step * dtype.itemsize, width, dtype) for q in range(length)])
 
 
 def group_tile(rows, group, vector_bytes):
