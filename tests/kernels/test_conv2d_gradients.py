@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support import close
 
 import kernels
 from kernels import conv2d, layout
@@ -98,3 +99,27 @@ def test_workers_that_share_the_filters_change_no_bit(dtype, filters, kernel, mo
     for actual, expected in zip(results[0], (y, gx)):
         tolerance = (1e-12 if dtype == "float64" else 1e-5) * np.abs(expected).max()
         np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "groups"), [
+    ((3, 48, 9, 11, 16), 1, 1, 0, 1), ((3, 20, 9, 11, 40), 3, 1, 1, 1), ((1, 80, 2, 2, 96), 3, 1, 1, 1),
+    ((2, 64, 7, 6, 64), 3, 2, 1, 2), ((1, 8, 1, 1, 8), 5, 1, 2, 1), ((2, 24, 5, 5, 7), 1, 2, 0, 1)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_of_the_weight_gradient_need_not_be_cleared(shape, kernel, stride, padding, groups, dtype, monkeypatch):
+    """The first block is stored, the others are added to it, and what no block sees is 0: whatever the memory held."""
+    (N, C, H, W, K), rng, window = shape, np.random.default_rng(4), Window2d.of(kernel, stride, padding)
+    x, weight = rng.standard_normal((N, C, H, W)).astype(dtype), np.zeros((K, C // groups, kernel, kernel), dtype)
+    gy = rng.standard_normal((N, K, *window.output_size(H, W))).astype(dtype)
+    with kernels.using(conv2d="reference"):
+        expected = conv2d.backward(gy, x, weight, window, groups, (False, True, False))[1]
+    correlate = implicit_gemm._correlate
+
+    def of_what_was_there(*args):
+        args[-1].fill(np.nan)
+        correlate(*args)
+    monkeypatch.setattr(implicit_gemm, "_correlate", of_what_was_there)
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(implicit_gemm, "get_num_threads", lambda count=threads: count)
+        with kernels.using(conv2d="implicit_gemm"):
+            actual = conv2d.backward(gy, x, weight, window, groups, (False, True, False))[1]
+        close(actual, expected, 1e-12 if dtype == "float64" else 1e-5)
