@@ -415,6 +415,17 @@ def _ahead(coming, offset):
 
 
 @njit(cache=True)
+def _asks(coming, tile, rhythm, count, own):
+    """What a tile asks for at each of so many pixels, as rows_tile takes it: two shares of a coming block, one of every so many
+    tiles (rhythm = (how many, bytes of a share)), the others for the address `own`, that is in the cache."""
+    every, share = rhythm
+    if tile % every:
+        return own, np.int64(0), own, np.int64(0)
+    offset, pace = tile // every * share, (share + count - 1) // count
+    return _ahead(coming, offset), pace, _ahead(coming, (coming[1] + coming[3]) // 2 + offset), pace
+
+
+@njit(cache=True)
 def _dense(gy, segments, to, columns):
     """The address of a block's pixels where they are one piece of whole vectors, else 0."""
     whole = segments.shape[0] == 1 and columns % (VECTOR // gy.itemsize) == 0
@@ -464,10 +475,10 @@ def _pixel_runs(segments):
 def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums, adds):
     """sums[t, k] += Σ_q X[q, t] · GY[q, k] for some rows t, see _rows, and one block of pixels, a few rows at a time.
 
-    coming: see _coming_block; some tiles ask for a share of it, a line or less at each pixel and twice: where rows are few, one
-    would not do. block = (pixels, room for packed filters, for packed taps, source, its step, packs): where there is a source,
-    see _dense, the filters are read there, or packed by the first tiles on their way. Without room for taps, x is read where it
-    lies; else where pixels are one piece the first tile of some rows packs them. adds: whether to sums or in their place.
+    coming: see _coming_block; some tiles ask for two lines or less of it at each pixel: where rows are few, one would not do.
+    block = (pixels, room for packed filters, for packed taps, source, its step, packs): where there is a source, see _dense,
+    the filters are read there, or packed by the first tiles on their way. Without room for taps, x is read where it lies; else
+    where pixels are one piece the first tile of some rows packs them. adds: whether to sums or in their place.
     """
     size, width = x.itemsize, VECTOR // x.itemsize
     count, filters, taps, source, step_there, packs = block
@@ -475,10 +486,9 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums,
     lying = _pixel_runs(segments)
     places = lying if direct else np.array([[0, count, 0]])
     a_from, a_step = (np.int64(x.ctypes.data), step) if direct else (np.int64(taps.ctypes.data), PACKED)
-    tiles, tile = max(1, rows.shape[0] * table.shape[0] // TAPS), 0
-    half = (coming[1] + coming[3]) // 2
-    every = max(1, min(tiles, tiles * count * LINE // max(1, half)))
-    share = half // ((tiles + every - 1) // every)
+    tiles, tile, half = max(1, rows.shape[0] * table.shape[0] // TAPS), 0, (coming[1] + coming[3]) // 2
+    every = max(1, min(tiles, tiles * count * LINE // max(1, half)))            # lines are asked for once each
+    rhythm = every, half // ((tiles + every - 1) // every)
     row = 0
     while row < rows.shape[0]:
         left = min(PACKED, rows.shape[0] - row)
@@ -501,20 +511,16 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums,
             to = sums.ctypes.data + first_filter * size
             where = (source + first_filter * size, step_there) if source and not packs else (b, wide)
             for some in range(0, left, _taps_height(table[p, 1])):
-                ahead, later, pace = b, b, np.int64(0)
-                if tile % every == 0:
-                    ahead, later = _ahead(coming, tile // every * share), _ahead(coming, half + tile // every * share)
-                    pace = (share + count - 1) // count
+                asks = _asks(coming, tile, rhythm, count, np.int64(b))
                 tile += 1
-                a = a_from, each[some:].ctypes.data, a_step, ahead, pace, later, pace
+                a = (a_from, each[some:].ctypes.data, a_step) + asks
                 if not adds:
                     _claim_rows(to, writes[some:some + _taps_height(table[p, 1])], wide, sums)
                 c = (to, writes[some:].ctypes.data, np.int64(0), to if adds else np.int64(0), np.int64(0), np.int64(0))
                 pixels = places.ctypes.data, places.shape[0]        # here: after its last use an array is let go
                 if there and p == 0 and some == 0:
-                    a = there, each.ctypes.data, step, ahead, pace, later, pace, np.int64(taps.ctypes.data)
-                    pixels = lying.ctypes.data, lying.shape[0]
-                    _taps(table[p, 1], a, pixels, where, c, x)
+                    a = (there, each.ctypes.data, step) + asks + (np.int64(taps.ctypes.data),)
+                    _taps(table[p, 1], a, (lying.ctypes.data, lying.shape[0]), where, c, x)
                 elif packs and some == 0:
                     _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
                 else:
