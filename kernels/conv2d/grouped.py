@@ -32,7 +32,8 @@ from kernels.activation import accumulate
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm
 from kernels.conv2d.classes import forward_classes, gradient_classes
-from kernels.conv2d.implicit_gemm import _place, _segments, sum_rows
+from kernels.conv2d.implicit_gemm import _place, sum_rows
+from kernels.conv2d.implicit_gemm_weights import _segments
 from kernels.conv2d.packing import kept
 from kernels.gemm.micro import group_correlation, group_tile, lanes, registers
 from kernels.streaming import finish

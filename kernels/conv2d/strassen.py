@@ -37,7 +37,8 @@ from numba import get_num_threads, prange
 from kernels import layout
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, strassen_weights
-from kernels.conv2d.implicit_gemm import APART, _height, _past, _tile
+from kernels.conv2d.implicit_gemm import _height, _past, _tile
+from kernels.conv2d.implicit_gemm_weights import APART
 from kernels.conv2d.packing import _pack_filters, kept, planned
 from kernels.conv2d.seen import pixels_seen, put_back
 from kernels.conv2d.strassen_blocks import PRODUCTS, RIGHT, VECTOR, left_sums, results, seven, take
@@ -100,8 +101,8 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
         return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
     x, gy = layout.channels_last(x), layout.channels_last(gy)
     pixels, K, C = gy.size // len(weight), *weight.shape[:2]
-    weights = strassen_weights.fits(pixels, K, C, window.pointwise)
-    here = needs[0] and _data_pays(pixels, K, C), needs[1] and weights, False
+    here = (needs[0] and _data_pays(pixels, K, C),
+            needs[1] and strassen_weights.fits(pixels, K, C, window.pointwise), False)
     below = tuple(needed and not found for needed, found in zip(needs, here))
     gx, gw, gbias = implicit_gemm.backward(gy, x, weight, window, groups, below, onto)
     if here[0]:

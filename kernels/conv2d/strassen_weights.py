@@ -21,7 +21,7 @@ from numba import get_num_threads, prange
 
 from kernels import layout, memory
 from kernels.compiling import njit
-from kernels.conv2d.implicit_gemm import APART, BLOCK, PACKED, TAPS, _taps, _taps_height
+from kernels.conv2d.implicit_gemm_weights import APART, BLOCK, PACKED, TAPS, _taps, _taps_height
 from kernels.conv2d.packing import panels
 from kernels.conv2d.strassen_blocks import LEFT, PRODUCTS, RIGHT, VECTOR, results, seven, take
 from kernels.gemm.micro import lanes
@@ -56,13 +56,13 @@ def weight_gradient(gy, x, weight):
         parts, sets = parts // PRODUCTS, PRODUCTS
     parts *= -(-K * C * gy.itemsize // (4 * NEAR * parts))
     sums = np.empty((splits, PRODUCTS, K // 2 + 1, C // 2 + APART), gy.dtype)     # a row more, lest M_i share a cache's sets
-    room = 2 * BLOCK if C * BLOCK * gy.itemsize <= NEAR // 2 else BLOCK     # pixels of a block, half of whose channels is near
+    longest = 2 * BLOCK if C * BLOCK * gy.itemsize <= NEAR // 2 else BLOCK  # pixels of a block, half of whose channels is near
     chunk = CHUNK // (2 * (K + C) * gy.itemsize)
-    chunks = max(1, -(-pixels // 2 // (splits * max(room, chunk))))
-    blocks = -(-pixels // 2 // room)
+    chunks = max(1, -(-pixels // 2 // (splits * max(longest, chunk))))
+    blocks = -(-pixels // 2 // longest)
     blocks += -blocks % (splits * chunks)
     _correlate(layout.rows(gy), layout.rows(x), panels(C // 2, gy.dtype, most=3),
-               (K // 2, C // 2), (min(parts, K // 2 // PACKED), sets, chunks, blocks, room), sums)
+               (K // 2, C // 2), (min(parts, K // 2 // PACKED), sets, chunks, blocks, longest), sums)
     gw = memory.gradient_of(weight)
     _assemble(sums, np.zeros(C // 2, gy.dtype), gw.reshape(K, C))
     return gw
@@ -72,13 +72,13 @@ def weight_gradient(gy, x, weight):
 def _correlate(gy, x, table, sides, sizes, sums):
     """sums (splits, 7, K/2, ·) = the M_i of each split of the pixels. A task is a part of the filters for one split and one set
     of products."""
-    parts, sets, chunks, blocks, room = sizes
+    parts, sets, chunks, blocks, longest = sizes
     splits, each = sums.shape[0], blocks // (sums.shape[0] * chunks)
     for task in prange(splits * parts * sets):
         split, part, own = task % splits, task // splits % parts, task // (splits * parts)
         tiles = sides[0] // PACKED
         span = tiles * part // parts * PACKED, tiles * (part + 1) // parts * PACKED
-        packed, taps = near(room * sides[1], x), near(room * PACKED, x)
+        packed, taps = near(longest * sides[1], x), near(longest * PACKED, x)
         for chunk in range(chunks):
             first = (split * chunks + chunk) * each
             for i in range(own, PRODUCTS, sets):

@@ -32,7 +32,8 @@ from numba import get_num_threads, prange
 from kernels import layout, memory, streaming
 from kernels.compiling import njit
 from kernels.conv2d import implicit_gemm, winograd_many
-from kernels.conv2d.implicit_gemm import _clear, _height, _tiles, _tiles_alone, _tiles_for, sum_rows
+from kernels.conv2d.implicit_gemm import _height, _tiles, _tiles_alone, _tiles_for, sum_rows
+from kernels.conv2d.implicit_gemm_weights import _clear
 from kernels.conv2d.packing import kept, pack, panels, planned, unpack
 from kernels.conv2d.winograd_tiles import (
     APART,

@@ -193,12 +193,10 @@ def rows_copy(values, vector_bytes=0):
             size = np.dtype(_dtype(like)).itemsize
             emit = Emitter(builder, 0, 0, vector_bytes or values * size, _dtype(like))
             target, source = emit.pointer(target), emit.pointer(source)
-            vectors = values if vector_bytes else 1
+            wide = emit.width * (values if vector_bytes else 1)
             with cgutils.for_range(builder, count, intp=ir.IntType(64)) as loop:
-                for v in range(vectors):
-                    column, wide = emit.constant(v * emit.width), emit.constant(vectors * emit.width)
-                    row = emit.load(builder.gep(source, [builder.add(builder.mul(loop.index, step), column)]))
-                    emit.store(row, builder.gep(target, [builder.add(builder.mul(loop.index, wide), column)]))
+                emit.copy(wide, builder.gep(source, [builder.mul(loop.index, step)]),
+                          builder.gep(target, [builder.mul(loop.index, emit.constant(wide))]))
             return context.get_dummy_value()
         return types.void(*[types.intp] * 4, like), codegen
     return copy
@@ -360,10 +358,11 @@ class Emitter:
                 for place in kept_a:
                     self.copy(copied, builder.gep(a_rows[0], [at]),
                               builder.gep(self.pointer(place), [builder.mul(row, self.constant(copied))]))
-                vectors = self.row(b_row)
+                b_vectors = self.row(b_row)
                 if other:
-                    vectors = self.combined(vectors, builder.gep(self.pointer(other[0]), [builder.mul(row, b_step)]), other[1])
-                self.step(sums, [builder.gep(row, [at]) for row in a_rows], vectors, *copies)
+                    more = builder.gep(self.pointer(other[0]), [builder.mul(row, b_step)])
+                    b_vectors = self.combined(b_vectors, more, other[1])
+                self.step(sums, [builder.gep(row, [at]) for row in a_rows], b_vectors, *copies)
         vectors = lambda base: [[builder.gep(row, [self.constant(v * self.width)]) for v in range(self.vectors)]
                                 for row in placed(base, c_table)]
         with builder.if_then(builder.icmp_signed("!=", onto, self.constant(0))):

@@ -42,9 +42,8 @@ def rows_tile(rows, vectors, vector_bytes, copied=0):
             for other, sign in zip(kept[1::2], kept[2::2]):
                 B = B + dtype.type(sign) * _rows(other, first, length, b_step, width, dtype)
             for place in ahead[len(ahead) // 2 * 2:]:
-                for q in range(length):
-                    row = view(a + (places[0] + shift + q * a_step) * size, copied, dtype)
-                    view(place + (first + q) * copied * size, copied, dtype)[:] = row
+                row = _rows(a + (places[0] + shift) * size, 0, length, a_step, copied, dtype)
+                view(place + first * copied * size, length * copied, dtype)[:] = row.ravel()
             for place in kept[:1]:
                 view(place + first * width * size, length * width, dtype)[:] = B.ravel()
             with np.errstate(all="ignore"):

@@ -6,7 +6,7 @@ from support import close
 
 import kernels
 from kernels import conv2d, layout
-from kernels.conv2d import implicit_gemm
+from kernels.conv2d import implicit_gemm, implicit_gemm_weights
 from kernels.conv2d.classes import LONGEST
 from kernels.geometry import Window2d
 
@@ -112,14 +112,14 @@ def test_sums_of_the_weight_gradient_need_not_be_cleared(shape, kernel, stride, 
     gy = rng.standard_normal((N, K, *window.output_size(H, W))).astype(dtype)
     with kernels.using(conv2d="reference"):
         expected = conv2d.backward(gy, x, weight, window, groups, (False, True, False))[1]
-    correlate = implicit_gemm._correlate
+    correlate = implicit_gemm_weights._correlate
 
     def of_what_was_there(*args):
         args[-1].fill(np.nan)
         correlate(*args)
-    monkeypatch.setattr(implicit_gemm, "_correlate", of_what_was_there)
+    monkeypatch.setattr(implicit_gemm_weights, "_correlate", of_what_was_there)
     for threads in (1, 2, 5):
-        monkeypatch.setattr(implicit_gemm, "get_num_threads", lambda count=threads: count)
+        monkeypatch.setattr(implicit_gemm_weights, "get_num_threads", lambda count=threads: count)
         with kernels.using(conv2d="implicit_gemm"):
             actual = conv2d.backward(gy, x, weight, window, groups, (False, True, False))[1]
         close(actual, expected, 1e-12 if dtype == "float64" else 1e-5)
