@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 LONGEST = 2048          # values of a run: so many rows of a panel of filters stay in the second cache
+PIECES = 5              # of a run, if they are long: at the beginning of each a tile asks for lines
 
 
 class Classes(NamedTuple):
@@ -107,6 +108,6 @@ def _runs(row_taps, column_taps, channels, kernel_w, W, pitch):
 
 
 def _pieces(shift, length, first):
-    """A run as runs of at most LONGEST values, of about the same length, each but the last of whole lines."""
-    step = -(-length // (16 * -(-length // LONGEST))) * 16
+    """A run as PIECES runs, or more of at most LONGEST values, of about the same length, each but the last of whole lines."""
+    step = -(-length // (16 * max(PIECES, -(-length // LONGEST)))) * 16
     return [(shift + at, min(step, length - at), first + at) for at in range(0, length, step)]

@@ -177,21 +177,16 @@ def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare
     pace, b_pace = (share + depth - 1) // depth, (part + depth - 1) // depth
     none = np.int64(0)
     reads = a, np.uint64(places[0].ctypes.data), np.int64(1), ahead + share, pace, next_, b_pace
-    lines = np.full(vectors * (1 if past else tiles * height), np.int64(spare.ctypes.data))     # ours where nothing is claimed
-    if not past:
-        for q in range(tiles * height):
-            for v in range(vectors):
-                lines[q * vectors + v] = c + places[1, q] * size + v * VECTOR
-    claims = lines.ctypes.data, none if past else vectors * height - 1
     wide = vectors * width
     whole = left >= wide                # else tiles go to `spare`, and from there what is the panel's
     writes, out, last = (places[1], c, (c if adds else none, relu, past)) if whole else (
         np.arange(tiles * height) * wide, np.int64(spare.ctypes.data), (none, none, none))
+    claimed = out if whole and not past else none
     _tile(vectors, reads, (runs.ctypes.data, runs.shape[0], tiles, share, part), (packed.ctypes.data, wide),
-          (out, np.uint64(writes.ctypes.data), start_at, *last, *claims), y)
+          (out, np.uint64(writes.ctypes.data), start_at, *last, claimed), y)
     if not whole:
         _copy_columns(spare, wide, places[1, :count], y.reshape(y.size)[to + first * width:], (left, relu, adds))
-    lines[0] = writes[0]        # asked, lest the arrays are let go before the tiles read them
+    places[1, 0] = writes[0] if whole else places[1, 0]         # asked, lest the array is let go before the tiles read it
 
 
 @njit(cache=True)

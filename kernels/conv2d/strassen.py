@@ -215,7 +215,7 @@ def _panel(sums, packed, table, sizes, coming, places, ends, y):
     (p, depth, pairs), (now, late, distances), (bias, last) = sizes, places, ends
     size, vectors, zero = y.itemsize, table[p, 1], np.int64(0)
     wide, height, pitch = vectors * VECTOR // size, _height(vectors), sums.shape[2]
-    run, lines = np.array([[0, depth, 0]]), np.zeros(1, np.int64)
+    run = np.array([[0, depth, 0]])
     tiles = (pairs + height - 1) // height
     reads, writes = np.minimum(np.arange(tiles * height), pairs - 1) * pitch, np.arange(height) * wide
     share, part = coming[1] // (table.shape[0] * PRODUCTS * tiles), depth * wide * size // tiles
@@ -230,7 +230,7 @@ def _panel(sums, packed, table, sizes, coming, places, ends, y):
             # types as in implicit_gemm, lest the tiles are compiled once more
             _tile(vectors, (a, np.uint64(reads.ctypes.data + 8 * t * height), zero + 1, ahead, pace, b_ahead, b_pace),
                   (run.ctypes.data, zero + 1, zero + 1, zero, zero), (np.uint64(b), wide),
-                  (c + t * height * wide * size, writes.ctypes.data, zero, zero, zero, zero, lines.ctypes.data, zero), y)
+                  (c + t * height * wide * size, writes.ctypes.data, zero, zero, zero, zero, zero), y)
             ahead, b_ahead = ahead + share, b_ahead + part
             until = late[4] * (i * tiles + t + 1) // (PRODUCTS * tiles)
             while done < until:

@@ -87,9 +87,9 @@ def rows_tile(rows, vectors, vector_bytes, copied=0):
     far apart, are added to them first. c = (address, table, start, onto, relu, past):
     C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i]
     behind the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past
-    the caches (kernels.streaming; the rows must then start on lines). c may end with (…, lines, last): at row r of B the line
-    at the address lines[min(r, last)] is asked for, to be written: those that the tile will be stored to. Addresses are
-    integers, tables addresses of int64; `like` is any array of the product's dtype.
+    the caches (kernels.streaming; the rows must then start on lines). c may end with (…, claimed): if that address is not 0,
+    the lines of two rows of C, table[i] values behind it, are asked for at the beginning of each run, to be written: those that
+    the tile will be stored to. Addresses are integers, tables addresses of int64; `like` is any array of the product's dtype.
     """
     @intrinsic
     def tile(typing_context, a, runs, b, c, like):
@@ -322,10 +322,9 @@ class Emitter:
         with cgutils.for_range(builder, tiles, intp=ir.IntType(64)) as loop:
             further = lambda address, step: self.further(address, builder.mul(loop.index, step))
             rows = self.constant(8 * self.rows)
-            lines = [further(rest[4], self.constant(8 * self.rows * self.vectors)), *rest[5:]] if rest[4:] else []
             asks = [(further(address, step), pace) for address, pace, step in zip(ahead[::2], ahead[1::2], steps)]
             self.over_rows((a, further(a_table, rows), a_step, *itertools.chain(*asks)), (runs, count), b,
-                           (c, further(c_table, rows), *rest[:4], *lines))
+                           (c, further(c_table, rows), *rest))
 
     def over_rows(self, a, runs, b, c, copied=0):
         """See rows_tile."""
@@ -333,7 +332,7 @@ class Emitter:
         (a, a_table, a_step, *ahead), (runs, count), (b, b_step, *kept) = a, runs, b
         kept, other = kept[:1], kept[1:]
         kept_a = ahead[len(ahead) // 2 * 2:]
-        c, c_table, start, onto, relu, past, *claims = c
+        c, c_table, start, onto, relu, past, *claimed = c
         table = lambda address: builder.inttoptr(address, i64.as_pointer())
         entry = lambda pointer, k: builder.load(builder.gep(pointer, [k]))
         placed = lambda base, offsets: [builder.gep(self.pointer(base), [entry(table(offsets), self.constant(i))])
@@ -343,16 +342,14 @@ class Emitter:
         with cgutils.for_range(builder, count, intp=i64) as outer:
             run = builder.gep(table(runs), [builder.mul(outer.index, self.constant(3))])
             shift, length, first = (entry(run, self.constant(k)) for k in range(3))
+            for address in claimed:
+                self.claim_rows(address, table(c_table), outer.index)
             with self.loop(length) as step:
                 at = builder.add(shift, builder.mul(step, a_step))
                 row = builder.add(first, step)
                 b_row = builder.gep(b, [builder.mul(row, b_step)])
                 for first_line, pace in zip(ahead[::2], ahead[1::2]):
                     ask_for(builder, builder.add(first_line, builder.mul(row, pace)), SECOND_CACHE)
-                if claims:
-                    lines, last = claims
-                    line = builder.select(builder.icmp_signed("<", row, last), row, last)
-                    ask_for(builder, entry(table(lines), line), FIRST_CACHE, WRITE)
                 copies = [builder.gep(self.pointer(place), [builder.mul(row, self.constant(self.vectors * self.width))])
                           for place in kept]
                 for place in kept_a:
@@ -372,6 +369,17 @@ class Emitter:
         self.rectify(sums, relu)
         self.targets = vectors(c)
         self.end(sums, past)
+
+    def claim_rows(self, address, places, pair):
+        """Ask for the lines of a pair of rows of the tile, to be written, if there is such a pair and the address is not 0."""
+        builder, first = self.builder, self.builder.mul(pair, self.constant(2))
+        exists = builder.icmp_signed("<", builder.add(first, self.constant(1)), self.constant(self.rows))
+        with builder.if_then(builder.and_(builder.icmp_signed("!=", address, self.constant(0)), exists)):
+            for row in (first, builder.add(first, self.constant(1))):
+                values = builder.load(builder.gep(places, [row]))
+                start = builder.add(address, builder.mul(values, self.constant(self.align)))
+                for line in range(0, self.vectors * self.width * self.align, LINE):
+                    ask_for(builder, builder.add(start, self.constant(line)), FIRST_CACHE, WRITE)
 
     def table(self, address):
         """(k) -> entry k of a table of int64"""
