@@ -6,17 +6,21 @@ LAYERS[op](layer, arrays) -> {pass: (before, run)}: run(before()) is timed and r
 import numpy as np
 
 import kernels
+from kernels import layout as memory_layout
 from kernels.geometry import Window2d
+from kernels.layout import prefers_channels_last
 from minicnn import Tensor, ops, optim
 from minicnn.autograd import observing
 from minicnn.study import compilation
 
 
 def layout(array, channels_last):
-    """The array in C order, or the same values with the channels of a pixel side by side."""
-    if array.ndim != 4 or not channels_last:
-        return array
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    """The values in C order, or with the channels of a pixel side by side; they start on a cache line, as what layers and
+    PyTorch compute does."""
+    ordered = channels_last and array.ndim == 4
+    placed = memory_layout.empty(array.shape, array.dtype) if ordered else memory_layout.aligned(array.shape, array.dtype)
+    placed[...] = array
+    return placed
 
 
 def arranged(layer, arrays, channels_last):
@@ -108,7 +112,7 @@ def _op(function, arrays):
 
 def _upstream(y):
     """A gradient of y's shape and layout that the other engine makes alike, small where a ReLU bends and not linear in y."""
-    return np.abs(y) * y.dtype.type(0.5)
+    return layout(np.abs(y) * y.dtype.type(0.5), prefers_channels_last(y))
 
 
 LAYERS = {

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 
 def layout(array, channels_last):
-    """A tensor of the array in C order or in PyTorch's channels_last."""
-    tensor = torch.from_numpy(array)
-    return tensor.contiguous(memory_format=torch.channels_last) if channels_last and tensor.ndim == 4 else tensor
+    """A tensor of the array, in C order or in PyTorch's channels_last, where PyTorch's own allocator puts it."""
+    ordered = torch.channels_last if channels_last and array.ndim == 4 else torch.contiguous_format
+    return torch.from_numpy(array).clone(memory_format=ordered)
 
 
 def variants(layer):

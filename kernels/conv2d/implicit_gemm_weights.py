@@ -27,8 +27,7 @@ CLOSE = 64                      # values from pixel to pixel, up to which taps a
 SPLITS = 2                      # shares of the pixels: each has sums of its own, where these are small
 APART = 16                      # values between rows of sums: at powers of two they would share the cache's sets
 _copy_taps = rows_copy(PACKED)
-_taps_one = rows_tile(PACKED, 1, VECTOR, PACKED)
-_taps_two, _taps_three = (rows_tile(TAPS, vectors, VECTOR, PACKED) for vectors in (2, 3))
+_taps_one, _taps_two, _taps_three = (rows_tile(PACKED if vectors == 1 else TAPS, vectors, VECTOR) for vectors in (1, 2, 3))
 
 
 def weight_gradient(gy, x, weight, window, groups):
@@ -149,10 +148,11 @@ def _ahead(coming, offset):
 
 @njit(cache=True)
 def _rhythm(coming, tiles, count):
-    """How so many tiles ask for a coming block, each line once: (one tile of how many, bytes of a share of half the block, of
-    these to each of `count` pixels, bytes of the half)."""
+    """How so many tiles ask for a coming block: (one tile of how many, bytes of a share of half the block, of these to each of
+    `count` pixels, bytes of the half). Tiles that ask for a quarter of a line at each pixel ask for each line four times; fewer
+    tiles with a line at each pixel would ask for more than a core keeps track of, and all behind these would wait."""
     half = (coming[1] + coming[3]) // 2
-    every = max(1, min(tiles, tiles * count * LINE // max(1, half)))
+    every = max(1, min(tiles, tiles * count * (LINE // 4) // max(1, half)))
     share = half // ((tiles + every - 1) // every)
     return every, share, (share + count - 1) // count, half
 
@@ -220,14 +220,13 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums,
 
     coming: see _coming_block; some tiles ask for two lines or less of it at each pixel: where rows are few, one would not do.
     block = (pixels, room for packed filters, for packed taps, source, its step, packs): where there is a source, see _dense,
-    the filters are read there, or packed by the first tiles on their way. Without room for taps, x is read where it lies; else
-    where pixels are one piece the first tile of some rows packs them. adds: whether to sums or in their place.
+    the filters are read there, or packed by the first tiles on their way. Without room for taps, x is read where it lies.
+    adds: whether to sums or in their place.
     """
     size, width = x.itemsize, VECTOR // x.itemsize
     count, filters, taps, source, step_there, packs = block
     each, writes, direct = np.arange(PACKED), np.empty(PACKED, np.int64), taps.size == 0
-    lying = _pixel_runs(segments)
-    places = lying if direct else np.array([[0, count, 0]])
+    places = _pixel_runs(segments) if direct else np.array([[0, count, 0]])
     a_from, a_step = (np.int64(x.ctypes.data), step) if direct else (np.int64(taps.ctypes.data), PACKED)
     rhythm, tile, row = _rhythm(coming, max(1, rows.shape[0] * table.shape[0] // TAPS), count), 0, 0
     while row < rows.shape[0]:
@@ -238,10 +237,6 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums,
         else:
             while rows[row + left - 1, 0] - rows[row, 0] >= left:       # no longer than what lies side by side
                 left -= 1
-        there = np.int64(0)
-        if not direct and not packs and segments.shape[0] == 1 and left == PACKED:
-            there = np.int64(x.ctypes.data) + (shift + rows[row, 0]) * size
-        elif not direct:
             _pack_taps(x, segments, step, shift + rows[row, 0], left, taps)
         for i in range(PACKED):
             writes[i] = (rows[row + i, 1] if i < left else sums.shape[0] - 1) * sums.shape[1]
@@ -251,17 +246,13 @@ def _correlate_block(x, segments, step, coming, shift, rows, block, table, sums,
             to = sums.ctypes.data + first_filter * size
             where = (source + first_filter * size, step_there) if source and not packs else (b, wide)
             for some in range(0, left, _taps_height(table[p, 1])):
-                asks = _asks(coming, tile, rhythm, np.int64(b))
+                a = (a_from, each[some:].ctypes.data, a_step) + _asks(coming, tile, rhythm, np.int64(b))
                 tile += 1
-                a = (a_from, each[some:].ctypes.data, a_step) + asks
                 if not adds:
                     _claim_rows(to, writes[some:some + _taps_height(table[p, 1])], wide, sums)
                 c = (to, writes[some:].ctypes.data, np.int64(0), to if adds else np.int64(0), np.int64(0), np.int64(0))
                 pixels = places.ctypes.data, places.shape[0]        # here: after its last use an array is let go
-                if there and p == 0 and some == 0:
-                    a = (there, each.ctypes.data, step) + asks + (np.int64(taps.ctypes.data),)
-                    _taps(table[p, 1], a, (lying.ctypes.data, lying.shape[0]), where, c, x)
-                elif packs and some == 0:
+                if packs and some == 0:
                     _taps(table[p, 1], a, pixels, (source + first_filter * size, step_there, b), c, x)
                 else:
                     _taps(table[p, 1], a, pixels, where, c, x)

@@ -73,16 +73,15 @@ def product_tile(rows, vectors, vector_bytes):
 
 
 @functools.cache
-def rows_tile(rows, vectors, vector_bytes, copied=0):
+def rows_tile(rows, vectors, vector_bytes):
     """An intrinsic tile(a, runs, b, c, like) over rows of A that lie anywhere, for example the pixels of a channels-last image:
 
         C[i, j] = start[j] + Σ_runs Σ_q A_i[shift + q · a_step] · B[(first + q) · b_step + j],   i < rows, j < vectors · lanes
 
     a = (address, table, a_step): A_i starts table[i] values behind the address; or (…, ahead, pace, …): at each row r of B the
-    lines at the addresses ahead + r · pace are asked for, which a later tile will read; or (…, kept): the first `copied` values
-    from A_0 on, of each row of B, are stored at the address `kept` side by side. runs = (table, count): of each run the shift,
-    the length and the first row of B, in values; or (…, tiles, step, …): so many tiles, each of the next rows of A and C, and
-    each `ahead` begins a step farther. b = (address, b_step); or (…, kept): the rows of B that are read, one after the other,
+    lines at the addresses ahead + r · pace are asked for, which a later tile will read. runs = (table, count): of each run the
+    shift, the length and the first row of B, in values; or (…, tiles, step, …): so many tiles, each of the next rows of A and
+    C, and each `ahead` begins a step farther. b = (address, b_step); or (…, kept): the rows of B that are read, one after the other,
     are stored at the address `kept` side by side; or (…, kept, other, sign): `sign` times the rows at the address `other`, as
     far apart, are added to them first. c = (address, table, start, onto, relu, past):
     C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i]
@@ -99,7 +98,7 @@ def rows_tile(rows, vectors, vector_bytes, copied=0):
             if len(runs) > 2:
                 emit.over_tiles(a, runs, b, c)
             else:
-                emit.over_rows(a, runs, b, c, copied)
+                emit.over_rows(a, runs, b, c)
             return context.get_dummy_value()
         return types.void(a, runs, b, c, like), codegen
     return tile
@@ -326,12 +325,11 @@ class Emitter:
             self.over_rows((a, further(a_table, rows), a_step, *itertools.chain(*asks)), (runs, count), b,
                            (c, further(c_table, rows), *rest))
 
-    def over_rows(self, a, runs, b, c, copied=0):
+    def over_rows(self, a, runs, b, c):
         """See rows_tile."""
         builder, i64 = self.builder, ir.IntType(64)
         (a, a_table, a_step, *ahead), (runs, count), (b, b_step, *kept) = a, runs, b
         kept, other = kept[:1], kept[1:]
-        kept_a = ahead[len(ahead) // 2 * 2:]
         c, c_table, start, onto, relu, past, *claimed = c
         table = lambda address: builder.inttoptr(address, i64.as_pointer())
         entry = lambda pointer, k: builder.load(builder.gep(pointer, [k]))
@@ -352,9 +350,6 @@ class Emitter:
                     ask_for(builder, builder.add(first_line, builder.mul(row, pace)), SECOND_CACHE)
                 copies = [builder.gep(self.pointer(place), [builder.mul(row, self.constant(self.vectors * self.width))])
                           for place in kept]
-                for place in kept_a:
-                    self.copy(copied, builder.gep(a_rows[0], [at]),
-                              builder.gep(self.pointer(place), [builder.mul(row, self.constant(copied))]))
                 b_vectors = self.row(b_row)
                 if other:
                     more = builder.gep(self.pointer(other[0]), [builder.mul(row, b_step)])

@@ -24,7 +24,7 @@ def product_tile(rows, vectors, vector_bytes):
     return tile
 
 
-def rows_tile(rows, vectors, vector_bytes, copied=0):
+def rows_tile(rows, vectors, vector_bytes):
     """See kernels.gemm.micro."""
     def tile(a, runs, b, c, like):
         dtype, size = like.dtype, like.itemsize
@@ -33,7 +33,7 @@ def rows_tile(rows, vectors, vector_bytes, copied=0):
             for i in range(runs[2]):
                 tile((a[0], a[1] + 8 * rows * i, *a[2:]), runs[:2], b, (c[0], c[1] + 8 * rows * i, *c[2:]), like)
             return
-        (a, a_table, a_step, *ahead), (runs, count), (b, b_step, *kept), (c, c_table, start, onto, relu, *_) = a, runs, b, c
+        (a, a_table, a_step, *_), (runs, count), (b, b_step, *kept), (c, c_table, start, onto, relu, *_) = a, runs, b, c
         sums = np.zeros((rows, width), dtype) + (view(start, width, dtype) if start else 0)
         places, targets = view(a_table, rows, np.int64), view(c_table, rows, np.int64)
         for shift, length, first in view(runs, 3 * count, np.int64).reshape(count, 3):
@@ -41,9 +41,6 @@ def rows_tile(rows, vectors, vector_bytes, copied=0):
             B = _rows(b, first, length, b_step, width, dtype)
             for other, sign in zip(kept[1::2], kept[2::2]):
                 B = B + dtype.type(sign) * _rows(other, first, length, b_step, width, dtype)
-            for place in ahead[len(ahead) // 2 * 2:]:
-                row = _rows(a + (places[0] + shift) * size, 0, length, a_step, copied, dtype)
-                view(place + first * copied * size, length * copied, dtype)[:] = row.ravel()
             for place in kept[:1]:
                 view(place + first * width * size, length * width, dtype)[:] = B.ravel()
             with np.errstate(all="ignore"):

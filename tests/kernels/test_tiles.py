@@ -48,37 +48,35 @@ def test_product_in_every_width(vector_bytes, dtype, rng):
 def test_rows_in_every_width_and_form(vector_bytes, dtype, sign, rng):
     """Pixels of two runs; what a tile packs on its way is what it has read, and nothing is written beside it."""
     from numba import njit
-    lanes = lanes_of(vector_bytes, dtype)
-    width, copied = VECTORS * lanes, 2 * lanes
-    tile = rows_tile(ROWS, VECTORS, vector_bytes, copied)
+    width = VECTORS * lanes_of(vector_bytes, dtype)
+    tile = rows_tile(ROWS, VECTORS, vector_bytes)
 
     @njit
-    def run(form, x, b, other, sign, runs, places, kept_a, kept_b, c):
+    def run(form, x, b, other, sign, runs, places, kept, c):
         i64, zero, none = np.int64, np.int64(0), np.int64(x.ctypes.data)
         a = i64(x.ctypes.data), i64(places.ctypes.data), i64(STEP)
         q, asks = (i64(runs.ctypes.data), i64(len(runs))), (none, zero, none, zero)
         to = i64(c.ctypes.data), i64(places[ROWS:].ctypes.data), zero, zero, zero, zero
-        rows, packed_a, packed_b = (i64(b.ctypes.data), i64(PITCH)), (i64(kept_a.ctypes.data),), (i64(kept_b.ctypes.data),)
+        rows, packed = (i64(b.ctypes.data), i64(PITCH)), (i64(kept.ctypes.data),)
         if form == 0:
             tile(a, q, rows, to, x)
         elif form == 1:
-            tile(a + asks + packed_a, q, rows, to, x)
+            tile(a + asks, q, rows, to + (i64(c.ctypes.data),), x)
         elif form == 2:
-            tile(a + asks, q, rows + packed_b, to, x)
+            tile(a + asks, q, rows + packed, to, x)
         else:
-            tile(a + asks, q, rows + packed_b + (i64(other.ctypes.data), sign), to, x)
+            tile(a + asks, q, rows + packed + (i64(other.ctypes.data), sign), to, x)
         return places[0] + runs[0, 0]
 
-    x, b, other = (rng.standard_normal(size).astype(dtype) for size in (200 + copied, 12 * PITCH + width, 12 * PITCH + width))
+    x, b, other = (rng.standard_normal(size).astype(dtype) for size in (200 + ROWS, 12 * PITCH + width, 12 * PITCH + width))
     pixels = np.concatenate([shift + np.arange(length) * STEP for shift, length, _ in RUNS])
     places = np.concatenate([np.arange(ROWS), np.arange(ROWS) * (width + 5)])
-    A = x[pixels[:, None] + np.arange(copied)]
+    A = x[pixels[:, None] + np.arange(ROWS)]
     rows = np.arange(12)[:, None] * PITCH + np.arange(width)
     for form in range(4):
         B = b[rows] + dtype(sign) * other[rows] if form == 3 else b[rows]
-        kept_a, kept_b, c = (np.full(shape, 7, dtype) for shape in (12 * copied + 1, 12 * width + 1, (ROWS, width + 5)))
-        run(form, x, b, other, np.int64(sign), RUNS, places, kept_a, kept_b, c)
-        close(c[:, :width], A[:, :ROWS].T.astype(np.float64) @ B, 1e-5 if dtype is np.float32 else 1e-12)
+        kept, c = (np.full(shape, 7, dtype) for shape in (12 * width + 1, (ROWS, width + 5)))
+        run(form, x, b, other, np.int64(sign), RUNS, places, kept, c)
+        close(c[:, :width], A.T.astype(np.float64) @ B, 1e-5 if dtype is np.float32 else 1e-12)
         assert (c[:, width:] == 7).all()
-        np.testing.assert_array_equal(kept_a, np.append(A, dtype(7)) if form == 1 else np.full_like(kept_a, 7))
-        np.testing.assert_array_equal(kept_b, np.append(B, dtype(7)) if form >= 2 else np.full_like(kept_b, 7))
+        np.testing.assert_array_equal(kept, np.append(B, dtype(7)) if form >= 2 else np.full_like(kept, 7))
