@@ -164,7 +164,7 @@ def _place(classes, k, first, count, places):
 def _block(x, packed, start, panel, places, count, runs, sizes, coming, y, spare):
     """One block of pixels against one panel of filters of one group. coming = (address, bytes, rows of the panel): what of the
     next block is asked for meanwhile; and the address of the next panel, or 0. The lines that a tile will be stored to are
-    asked for between its steps, too."""
+    asked for at the beginning of each run, too."""
     first, vectors = panel
     ahead, share, depth, next_ = coming
     # filters of the group, where its channels and its results begin; adds: 1 to what is in memory, 2 to what was just stored
