@@ -78,16 +78,18 @@ def rows_tile(rows, vectors, vector_bytes):
 
         C[i, j] = start[j] + Σ_runs Σ_q A_i[shift + q · a_step] · B[(first + q) · b_step + j],   i < rows, j < vectors · lanes
 
-    a = (address, table, a_step): A_i starts table[i] values behind the address; or (…, ahead, pace, …): at each row r of B the
-    lines at the addresses ahead + r · pace are asked for, which a later tile will read. runs = (table, count): of each run the
-    shift, the length and the first row of B, in values; or (…, tiles, step, …): so many tiles, each of the next rows of A and
-    C, and each `ahead` begins a step farther. b = (address, b_step); or (…, kept): the rows of B that are read, one after the
-    other, are stored at the address `kept` side by side; or (…, kept, other, sign): `sign` times the rows at the address
-    `other`, as far apart, are added to them first. c = (address, table, start, onto, relu, past): C[i] is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i]
-    behind the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past
-    the caches (kernels.streaming; the rows must then start on lines). c may end with (…, claimed): if that address is not 0,
-    the lines of two rows of C, table[i] values behind it, are asked for at the beginning of each run, to be written: those that
-    the tile will be stored to. Addresses are integers, tables addresses of int64; `like` is any array of the product's dtype.
+    a = (address, table, a_step): A_i starts table[i] values behind the address; or (…, ahead, pace, …): at each row r of B
+    the lines at the addresses ahead + r · pace are asked for, which a later tile will read. runs = (table, count): of each
+    run the shift, the length and the first row of B, in values; or (…, tiles, step, …): so many tiles, each of the next
+    rows of A and C, and each `ahead` begins a step farther. b = (address, b_step); or (…, kept): the rows of B that are
+    read, one after the other, are stored at the address `kept` side by side; or (…, kept, other, sign): `sign` times the
+    rows at the address `other`, as far apart, are added to them first. c = (address, table, start, onto, relu, past): C[i]
+    is stored table[i] values behind the address; `start` is an address, 0 for zeros; the values that lie table[i] behind
+    the address `onto`, if that is not 0, are added; with relu what is below 0 becomes 0; with past the stores go past the
+    caches (kernels.streaming; the rows must then start on lines). c may end with (…, claimed): if that address is not 0,
+    the lines of two rows of C, table[i] values behind it, are asked for at the beginning of each run, to be written: those
+    that the tile will be stored to. Addresses are integers, tables addresses of int64; `like` is any array of the product's
+    dtype.
     """
     @intrinsic
     def tile(typing_context, a, runs, b, c, like):
