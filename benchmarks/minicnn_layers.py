@@ -112,7 +112,8 @@ def _op(function, arrays):
 
 def _upstream(y):
     """A gradient of y's shape and layout that the other engine makes alike, small where a ReLU bends and not linear in y."""
-    return layout(np.abs(y) * y.dtype.type(0.5), prefers_channels_last(y))
+    gradient = np.abs(y) * y.dtype.type(0.5)
+    return layout(gradient, prefers_channels_last(gradient)) if isinstance(gradient, np.ndarray) else gradient    # else on a GPU
 
 
 LAYERS = {
