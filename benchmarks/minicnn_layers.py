@@ -113,7 +113,8 @@ def _op(function, arrays):
 def _upstream(y):
     """A gradient of y's shape and layout that the other engine makes alike, small where a ReLU bends and not linear in y."""
     gradient = np.abs(y) * y.dtype.type(0.5)
-    return layout(gradient, prefers_channels_last(gradient)) if isinstance(gradient, np.ndarray) else gradient    # else on a GPU
+    on_cpu = isinstance(gradient, np.ndarray)
+    return layout(gradient, prefers_channels_last(gradient)) if on_cpu else gradient
 
 
 LAYERS = {
