@@ -8,7 +8,6 @@ import numpy as np
 import kernels
 from kernels import layout as memory_layout
 from kernels.geometry import Window2d
-from kernels.layout import prefers_channels_last
 from minicnn import Tensor, ops, optim
 from minicnn.autograd import observing
 from minicnn.study import compilation
@@ -114,7 +113,7 @@ def _upstream(y):
     """A gradient of y's shape and layout that the other engine makes alike, small where a ReLU bends and not linear in y."""
     gradient = np.abs(y) * y.dtype.type(0.5)
     on_cpu = isinstance(gradient, np.ndarray)
-    return layout(gradient, prefers_channels_last(gradient)) if on_cpu else gradient
+    return layout(gradient, memory_layout.prefers_channels_last(gradient)) if on_cpu else gradient
 
 
 LAYERS = {
