@@ -26,11 +26,13 @@ from kernels.conv2d.classes import LONGEST, forward_classes, gradient_classes
 from kernels.conv2d.implicit_gemm_weights import weight_gradient
 from kernels.conv2d.packing import ROWS, kept, pack, planned
 from kernels.gemm.micro import lanes, registers, rows_tile
+from kernels.sharing import END, NEXT, empty_queues, next_task
 from kernels.streaming import finish, near
 
 VECTOR = registers()[0]         # bytes
 MOST = 360                      # pixels to a block, at the most, a multiple of every tile's rows
 NEAR = 1 << 21                  # bytes of weights that all blocks go through before the next are fetched: about a second cache
+FEWER = 4                       # a block has a fourth of the pixels that are left, at the most
 FEW = 1000                      # pixels, up to which the workers share the filters,
 WIDEST = 4                      # as many vectors of them at least
 PARTS = 16                      # of the pixels of a bias gradient
@@ -211,6 +213,39 @@ def _share(classes, k, images, worker, workers, rows):
 
 
 @njit(cache=True)
+def _size(left, most, unit):
+    """Pixels of the next block where so many are left: less and less, so that at the end threads wait for little."""
+    return min(left, most, max(unit, left // FEWER // unit * unit))
+
+
+@njit(cache=True)
+def _blocks(classes, images, panels, sizes, queues, blocks):
+    """blocks (·, 5): (first panel, one past the last, class, first pixel, pixels) of each, a worker's one behind the other, as
+    queues says then -> how many there are. As many panels together as stay near; of the pixels of every class each worker has a
+    share, or of the filters, see _parts."""
+    parts, together, most, unit, height, adds = sizes
+    workers, found = queues.shape[0], 0
+    for worker in range(workers):
+        queues[worker, NEXT] = found
+        share, shares = (np.int64(worker), workers) if parts == 1 else (np.int64(0), np.int64(1))
+        from_, to = (np.int64(0), panels) if parts == 1 else (panels * worker // parts, panels * (worker + 1) // parts)
+        for p in range(from_, to, together):
+            for k in range(classes.table.shape[0]):
+                first, last = _share(classes, k, images, share, shares, height)
+                if adds and classes.table[k, 5] == 0:       # nothing to add
+                    continue
+                while first < last:
+                    count = _size(last - first, most, unit)
+                    if found < blocks.shape[0]:
+                        block = p, min(to, p + together), k, first, count
+                        for i in range(5):
+                            blocks[found, i] = block[i]
+                    found, first = found + 1, first + count
+        queues[worker, END] = found
+    return found
+
+
+@njit(cache=True)
 def _segment(runs, begin):
     """The end of some runs from `begin` on whose rows of a panel stay in the second cache."""
     end, rows = begin, 0
@@ -229,46 +264,37 @@ def _coming(x, places, count, shares):
     return ahead, (count * pitch * x.itemsize if dense else 0) // shares
 
 
-@njit(cache=True)
-def _own(worker, workers, parts, panels):
-    """(which of how many shares of the pixels, first panel, one past the last) of a worker."""
-    if parts == 1:
-        return worker, workers, np.int64(0), panels
-    return np.int64(0), np.int64(1), panels * worker // parts, panels * (worker + 1) // parts
-
-
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, starts, table, classes, images, sizes, y):
     """Each worker has a share of the pixels of every class, lest one of them gets the classes that see more taps, or a part of
-    the filters, see _parts. A block is some pixels against all filters: no more than fit the second cache beside these."""
+    the filters, see _parts; a task is a block of pixels against all filters: no more than fit the second cache beside these."""
     columns, depth, workers, relu, past, adds, parts, whole = sizes
     groups, height, room = packed.shape[0], _height(table[0, 1]), min(MOST, NEAR // 4 // (x.shape[1] * x.itemsize))
-    block_size = room // whole * whole if room >= whole else max(height, room // height * height)
+    unit = whole if room >= whole else height
     taps = packed.shape[1] // (table[-1, 0] + table[-1, 1])       # values of a vector of filters
     together = max(1, NEAR // (taps * y.itemsize * table[0, 1]))      # panels
     rows = max(1, taps * y.itemsize // VECTOR)
     results = (MOST + R2) * 4 * VECTOR // y.itemsize if columns * y.itemsize % VECTOR else 1    # where a panel is not filled
+    cut = parts, together, max(unit, room // unit * unit), unit, height, adds
+    queues = empty_queues(workers)
+    blocks = np.empty((_blocks(classes, images, table.shape[0], cut, queues, np.empty((0, 5), np.int64)), 5), np.int64)
+    _blocks(classes, images, table.shape[0], cut, queues, blocks)
     for worker in prange(workers):
         places, spare, zeros = np.empty((2, MOST), np.int64), near(results, y), np.zeros(starts.shape[1], y.dtype)
-        share, shares, from_, to = _own(np.int64(worker), workers, parts, table.shape[0])
-        for p0 in range(from_, to, together):
-            end = min(to, p0 + together)
-            for k in range(classes.table.shape[0]):
-                runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
-                if adds and runs.shape[0] == 0:         # nothing to add
-                    continue
-                begin, last = _share(classes, k, images, share, shares, height)
-                for first in range(begin, last, block_size):
-                    count = min(block_size, last - first)
-                    _place(classes, k, first, count, places)
-                    ahead, part = _coming(x, places, count, groups * (end - p0))
-                    for g in range(groups):
-                        for p in range(p0, end):
-                            some = packed[g, table[p, 0] * taps:]
-                            follows = np.int64(some.ctypes.data) + table[p, 1] * taps * y.itemsize if p + 1 < end else 0
-                            _panel(x, some, (starts[g], zeros), (table[p, 0], table[p, 1]), places, count, runs,
-                                   (columns, g * depth, g * columns, relu, past, adds), (ahead, part, rows, follows), y, spare)
-                            ahead += part
+        task = next_task(queues, worker)
+        while task >= 0:
+            p0, end, k, first, count = blocks[task, 0], blocks[task, 1], blocks[task, 2], blocks[task, 3], blocks[task, 4]
+            runs = classes.runs[classes.table[k, 4]:classes.table[k, 4] + classes.table[k, 5]]
+            _place(classes, k, first, count, places)
+            ahead, part = _coming(x, places, count, groups * (end - p0))
+            for g in range(groups):
+                for p in range(p0, end):
+                    some = packed[g, table[p, 0] * taps:]
+                    follows = np.int64(some.ctypes.data) + table[p, 1] * taps * y.itemsize if p + 1 < end else 0
+                    _panel(x, some, (starts[g], zeros), (table[p, 0], table[p, 1]), places, count, runs,
+                           (columns, g * depth, g * columns, relu, past, adds), (ahead, part, rows, follows), y, spare)
+                    ahead += part
+            task = next_task(queues, worker)
         finish()
 
 

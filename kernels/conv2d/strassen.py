@@ -43,6 +43,7 @@ from kernels.conv2d.packing import _pack_filters, kept, planned
 from kernels.conv2d.seen import pixels_seen, put_back
 from kernels.conv2d.strassen_blocks import PRODUCTS, RIGHT, VECTOR, left_sums, results, seven, take
 from kernels.gemm.micro import lanes
+from kernels.sharing import equal_queues, next_task
 from kernels.streaming import claim, finish, near
 
 ANY_ORDER = True        # arrays are put in channels-last order here
@@ -179,21 +180,22 @@ def _sum_pixels(x, place, sums):
 
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, bias, table, sizes, last, y):
-    """A worker has a share of all units of pixels; a block of them is multiplied by all panels. The products of each panel wait
+    """A task is a block of units of pixels, which is multiplied by all panels. The products of each panel wait
     in one of two arrays while the next panel's are formed: `late` = (address, first filter, filters, first pixel, pairs)."""
     depth, columns, workers = sizes
     size, width, pitch, apart = y.itemsize, VECTOR // y.itemsize, depth + APART, _height(table[0, 1])
     block = max(LEAST, min(MOST, NEAR // (PRODUCTS * pitch * size))) // apart
     distances = apart, columns
     units, whole = (x.shape[0] + 2 * apart - 1) // (2 * apart), PRODUCTS * (MOST + SPARE)
+    blocks = (units + block - 1) // block
+    queues = equal_queues(blocks, workers)
     for worker in prange(workers):
-        begin, end = units * worker // workers, units * (worker + 1) // workers
-        blocks = (end - begin + block - 1) // block
         sums, products = near(PRODUCTS * MOST * pitch, x), near(2 * whole * 4 * width, x)
         now = np.int64(products.ctypes.data)
         other, late = now + whole * 4 * width * size, (now, np.int64(0), np.int64(0), np.int64(0), np.int64(0))
-        for b in range(blocks):
-            unit, next_ = begin + (end - begin) * b // blocks, begin + (end - begin) * (b + 1) // blocks
+        b = next_task(queues, worker)
+        while b >= 0:
+            unit, next_ = units * b // blocks, units * (b + 1) // blocks
             first, pairs = unit * 2 * apart, (next_ - unit) * apart
             some = sums[:PRODUCTS * pairs * pitch].reshape(PRODUCTS, pairs, pitch)
             _sum_pixels(x, (first, apart, pairs, depth), some)
@@ -203,6 +205,7 @@ def _multiply(x, packed, bias, table, sizes, last, y):
                 _panel(some, packed, table, (p, depth, pairs), coming, (now, late, distances), (bias, last), y)
                 late = now, table[p, 0] * width, table[p, 1] * width, first, pairs
                 now, other = other, now
+            b = next_task(queues, worker)
         for r in range(late[4] if products.size else 0):        # asked, lest the array is let go before
             _deliver(late, r, distances, bias.ctypes.data, last, (y.ctypes.data, y.strides[0], y.shape[0]), y)
         finish()

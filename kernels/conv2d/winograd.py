@@ -55,6 +55,7 @@ from kernels.conv2d.winograd_tiles import (
     transformed_blocks,
 )
 from kernels.gemm.micro import lanes
+from kernels.sharing import equal_queues, next_task
 from kernels.streaming import finish, near
 
 ANY_ORDER = True        # arrays are put in channels-last order here
@@ -161,11 +162,13 @@ def _panel(table, p, width, depth):
 
 @njit(cache=True, parallel=True)
 def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
-    """Each worker has a share of all tiles, a block at a time: it transforms them, multiplies point by point, and transforms
-    back. While it multiplies, the pixels of the next block are asked for."""
+    """A task is a block of tiles: they are transformed, multiplied point by point, and transformed back. While they are
+    multiplied, the pixels of the next block are asked for."""
     C, most, tiles, workers = sizes
     share, height = -(-tiles // workers), _height(table[0, 1])
     most = -(-share // (-(-share // most) * height)) * height           # of as many each, whole tiles of the micro-kernel
+    blocks = (tiles + most - 1) // most
+    queues = equal_queues(blocks, workers)
     size, width, K = x.itemsize, VECTOR // x.itemsize, bias.size
     for worker in prange(workers):
         seen, points, results = np.empty(POINTS, np.int64), np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
@@ -175,9 +178,10 @@ def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
         last = bias.ctypes.data, grid[8], grid[9], grid[10]
         V, M = near(POINTS * (most * C + APART), x), near(POINTS * (most * K + APART), x)
         places = np.empty((2, most + HIGHEST), np.int64)
-        end = tiles * (worker + 1) // workers
-        for t0 in range(tiles * worker // workers, end, most):
-            count = min(most, end - t0)
+        block = next_task(queues, worker)
+        while block >= 0:
+            t0 = block * most
+            count = min(most, tiles - t0)
             row_places(np.int64(0), count, (C, K), places)
             for t in range(count):
                 patch(x, grid, t0 + t, IN, grid[6:8], grid[2:4], nothing.ctypes.data, seen)
@@ -185,7 +189,7 @@ def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
                     fetch_tile(seen, IN, C, x)
                 spread(V.ctypes.data + t * C * size, (most * C + APART) * size, points)
                 to_input(seen.ctypes.data, points.ctypes.data, C // width, (0, 0, 0, 0), x)
-            ahead, bytes_ = _next_rows(x, grid, t0 + count, min(most, end - t0 - count))
+            ahead, bytes_ = _next_rows(x, grid, t0 + count, min(most, tiles - t0 - count))
             asks = (count + HIGHEST - 1) // HIGHEST * C         # of a panel of one point, at the least
             pace = -(-bytes_ // (POINTS * table.shape[0] * asks))
             for point in range(POINTS):
@@ -198,6 +202,7 @@ def _convolve_tiles(x, filters, table, bias, sizes, grid, y):
                 spread(M.ctypes.data + t * K * size, (most * K + APART) * size, points)
                 patch(y, grid, t0 + t, OUT, (0, 0), grid[4:6], nowhere.ctypes.data, results)
                 to_output(points.ctypes.data, results.ctypes.data, K // width, last, x)
+            block = next_task(queues, worker)
         finish()
 
 

@@ -32,6 +32,7 @@ from kernels.conv2d.winograd_tiles import (
     transformed_blocks,
 )
 from kernels.gemm.micro import lanes
+from kernels.sharing import equal_queues, next_task
 from kernels.streaming import LINE, finish, near
 
 CHUNK = 96              # channels to a task of the weight gradient
@@ -82,10 +83,12 @@ def _convolve_panels(V, packed, table, sizes, bias, grid, block, scratch, y):
     (C, depth, shares, turned), (t0, count) = sizes, block
     size, width = y.itemsize, VECTOR // y.itemsize
     tasks, workers = table.shape[0] * shares, scratch.shape[0]
+    queues = equal_queues(tasks, workers)
     for worker in prange(workers):
         points, results = np.empty(POINTS, np.int64), np.empty(OUT * OUT, np.int64)
         places, nowhere = np.empty((2, count + HIGHEST), np.int64), near(table[0, 1] * width, y)
-        for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
+        task = next_task(queues, worker)
+        while task >= 0:
             p, share = task // shares, task % shares
             first, last = count * share // shares, count * (share + 1) // shares
             vectors, start = table[p, 1], table[p, 0] * width
@@ -107,6 +110,7 @@ def _convolve_panels(V, packed, table, sizes, bias, grid, block, scratch, y):
                 for k in range(OUT * OUT):
                     results[k] += start * size
                 to_output(points.ctypes.data, results.ctypes.data, vectors, end, y)
+            task = next_task(queues, worker)
         finish()
 
 
@@ -137,10 +141,12 @@ def _correlate_block(V, D, table, sizes, scratch, gw):
     C, K, count, adds = sizes
     width, workers = VECTOR // V.itemsize, scratch.shape[0]
     tasks = (C + CHUNK - 1) // CHUNK * table.shape[0]
+    queues = equal_queues(tasks, workers)
     for worker in prange(workers):
         places, sums = np.empty((2, CHUNK + HIGHEST), np.int64), scratch[worker]
         taps = near(9 * CHUNK * table[0, 1] * width, V)
-        for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
+        task = next_task(queues, worker)
+        while task >= 0:
             (first, vectors), c0 = table[task % table.shape[0]], task // table.shape[0] * CHUNK
             few, wide = min(CHUNK, C - c0), vectors * width
             row_places(np.int64(0), few, (np.int64(1), wide), places)
@@ -155,6 +161,7 @@ def _correlate_block(V, D, table, sizes, scratch, gw):
             for v in range(first, first + vectors):
                 some = gw[v * width:(v + 1) * width, c0 * 9:(c0 + few) * 9]
                 _unpack_filters(block[:, (v - first) * width:], 9, np.int64(0), few, some)
+            task = next_task(queues, worker)
 
 
 @njit(cache=True)

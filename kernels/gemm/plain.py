@@ -179,6 +179,12 @@ def finish():
     """See kernels.streaming."""
 
 
+def take(queues, row):
+    """See kernels.sharing."""
+    queues[row, 0] += 1
+    return queues[row, 0] - 1
+
+
 def _strided(address, count, step, dtype):
     """`count` values, `step` apart."""
     return view(address, (count - 1) * step + 1, dtype)[::step] if count else np.empty(0, dtype)
