@@ -18,14 +18,17 @@ HUGE = 128 << 20        # bytes of a gradient that is worth a copy of each image
 
 
 def _best(function, *args):
-    """Winograd and Strassen where they pay, shuffles for small groups; the arguments are forward's or backward's."""
+    """Winograd and Strassen where they pay, shuffles for small groups, folding for few channels; the arguments are forward's or
+    backward's."""
     x, weight, window, groups = (args[0], args[1], *args[3:5]) if function == "forward" else args[1:5]
     return _best_for(function, x.shape, weight.shape, x.dtype, window, groups, weight.flags.writeable)
 
 
 @functools.lru_cache(1024)
 def _best_for(function, *described):
-    _, weight_shape, dtype, _, groups, _ = described
+    _, weight_shape, dtype, window, groups, _ = described
+    if function == "backward" and room.rung("folding").fits(weight_shape, dtype, window, groups):
+        return "folding"
     if groups > 1 and room.rung("grouped").fits(weight_shape, dtype, groups):
         return "grouped"
     if room.rung("strassen").pays(function, *described):
@@ -33,7 +36,7 @@ def _best_for(function, *described):
     return "winograd" if room.rung("winograd").pays(*described) else "implicit_gemm"
 
 
-room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "grouped", "strassen", "winograd"], _best)
+room = Room("conv2d", ["reference", "im2col", "implicit_gemm", "folding", "grouped", "strassen", "winograd"], _best)
 
 
 def ordered(x):
