@@ -30,7 +30,8 @@ def panels(filters, dtype, depth=1, most=4, parts=1):
     """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to; of so many equal parts of the
     filters, where they can be cut so, one after the other.
 
-    Wide panels of at most `most` vectors, the widest first, no lonely vector at the end. Panels of so many rows (`depth`) that
+    Wide panels of at most `most` vectors, the widest first, no lonely vector at the end, and three and three rather than four and
+    two, whose tiles take more instructions to a multiply-add. Panels of so many rows (`depth`) that
     they come from the second cache have three vectors, but for a fourth that would be alone: the micro-kernel then asks that
     cache for three lines every 27 multiply-adds, not for four every 24, or for two every 20.
     """
@@ -39,6 +40,8 @@ def panels(filters, dtype, depth=1, most=4, parts=1):
     widths = [usual] * (count // usual) + [count % usual] * (count % usual > 0)
     if len(widths) > 1 and widths[-1] == 1:
         widths = [usual + 1, *widths[:-2]] if usual < most else [*widths[:-2], usual - 1, 2]
+    if widths[-2:] == [4, 2]:
+        widths[-2:] = [3, 3]
     widths *= parts
     return np.array([(sum(widths[:i]), width) for i, width in enumerate(widths)], np.int64).reshape(-1, 2)
 

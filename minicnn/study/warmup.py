@@ -18,8 +18,8 @@ from minicnn.study import bench_cases
 from minicnn.study.trace import dtype_of, preserved
 
 # Small, but with more than one image and more than one pixel: the types are what counts. A rung that leaves small shapes to the
-# one below gets what it takes: few channels; small groups; enough channels for Strassen's and Winograd's algorithms, and so many
-# that Winograd's other way pays.
+# one below gets what it takes: few channels; small groups; enough channels for Strassen's and Winograd's algorithms, and so
+# many that Winograd's other way pays.
 SMALL = {"conv2d": {"shape": (2, 4, 8, 8), "out": 4}, "linear": {"shape": (2, 64), "out": 32},
          "pool2d": {"shape": (2, 4, 8, 8)}, "loss": {"shape": (2, 4)}, "dropout": {"shape": (2, 8)}}
 SMALL_MAP = {"shape": (2, 4, 8, 8)}
