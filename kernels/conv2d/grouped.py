@@ -16,10 +16,15 @@ gradient a vector of gy is shuffled once for all taps of a tile:
 
     gW[i xor d, i mod size, tap] = Σ_q x[q + tap, i] · gy[q, i xor d]
 
+Where a vector is one group (16 channels in float32 with AVX-512) the rung below has no zeros to multiply, but to load for each
+multiplication one channel into all lanes. Here three pixels share a vector of weights, and three taps a channel of gy:
+
+    gW[d, j, tap] = Σ_q x[q + tap, j] · gy[q, d]
+
 There are few products for what is read, so that memory is waited for: what the next pixels need is asked for, and some images
-are gone through class by class before the next ones, while they are in the third cache. For groups of 2, 4 or 8 (a power of two
-that a vector holds several of), as many filters as channels in each; everything else is left to the rung below. Source: Xie et
-al. 2017, figure 3c.
+are gone through class by class before the next ones, while they are in the third cache. For groups of 2, 4, 8 or 16 (a power of
+two that a vector holds one or more of), as many filters as channels in each; everything else is left to the rung below. Source:
+Xie et al. 2017, figure 3c.
 """
 
 import math
@@ -49,14 +54,17 @@ CLOSE = 1 << 18         # bytes of a block of x and gy: two of them are in the s
 TOGETHER = 4 << 20      # bytes of images that are gone through class by class
 SPLITS = 4              # shares of the pixels that have sums of their own
 SPAN = 6                # pixels that a block spans for each of its own, from which on they lie far apart
-_two, _four, _eight = (group_tile(SUMS // size, size, VECTOR) for size in (2, 4, 8))
-_correlate_two, _correlate_four, _correlate_eight = (group_correlation(TAPS, size, VECTOR) for size in (2, 4, 8))
+MOST = SUMS // 3        # of all d, whose sums of three pixels, or taps, fill these
+PARTS = {size: min(size, MOST) for size in (2, 4, 8, 16)}
+_two, _four, _eight, _sixteen = (group_tile(SUMS // part, size, part, VECTOR) for size, part in PARTS.items())
+_correlate_two, _correlate_four, _correlate_eight, _correlate_sixteen = (
+    group_correlation(TAPS, size, part, VECTOR) for size, part in PARTS.items())
 
 
 def fits(weight_shape, dtype, groups):
     """Whether this rung computes such a convolution itself."""
     (K, size), wide = weight_shape[:2], lanes(dtype)
-    return groups > 1 and size in (2, 4, 8) and size < wide and size * groups == K and K % wide == 0
+    return groups > 1 and size in PARTS and size <= wide and size * groups == K and K % wide == 0
 
 
 def forward(x, weight, bias, window, groups=1, relu=False, out=None):
@@ -78,7 +86,9 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
     if not fits(weight.shape, weight.dtype, groups):
         return implicit_gemm.backward(gy, x, weight, window, groups, needs, onto)
     x, gy, gx, gw = layout.channels_last(x), layout.channels_last(gy), None, None
-    if needs[0] and x.size:
+    if needs[0] and _sees_few_taps(weight, window):
+        gx, _, _ = implicit_gemm.backward(gy, x, weight, window, groups, (True, False, False), onto)
+    elif needs[0] and x.size:
         gx = layout.empty(x.shape, x.dtype)
         classes = gradient_classes(window, gy.shape[2:], 1, layout.pitch(gy), x.shape[2:], layout.pitch(gx))
         _multiply(layout.rows(gy), _pack(weight, False), np.zeros(x.shape[1], x.dtype), classes,
@@ -89,6 +99,11 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
     if needs[1]:
         gw = _weight_gradient(gy, x, weight, window)
     return gx if gx is not None or not needs[0] else np.zeros(x.shape, x.dtype), gw, sum_rows(gy) if needs[2] else None
+
+
+def _sees_few_taps(weight, window):
+    """Whether sixteen sums would be shuffled for the few taps that a stride leaves to each pixel of a data gradient."""
+    return weight.shape[1] > MOST and window.stride_h * window.stride_w > 1
 
 
 def _together(x, y):
@@ -121,7 +136,8 @@ def _pack_groups(weight, transposed, packed):
 
 @njit(cache=True)
 def _unpack_groups(sums, gw):
-    """gw[j xor d, j mod size, tap] = the sums (splits, blocks, taps + 1, size, lanes) of the splits, added up in order"""
+    """gw[j xor d, j mod size, tap], or gw[d, j, tap] of groups that are a vector, = the sums (splits, blocks, taps + 1, size,
+    lanes) of the splits, added up in order"""
     splits, blocks, _, size, wide = sums.shape
     for b in range(blocks):
         for d in range(size):
@@ -130,7 +146,13 @@ def _unpack_groups(sums, gw):
                     total = sums[0, b, t, d, j]
                     for split in range(1, splits):
                         total += sums[split, b, t, d, j]
-                    gw[b * wide + (j ^ d), j % size, t] = total
+                    gw[b * wide + (d if size == wide else j ^ d), j % size, t] = total
+
+
+@njit(cache=True)
+def _height(size):
+    """Pixels to a tile."""
+    return SUMS // min(size, MOST)
 
 
 @njit(cache=True)
@@ -139,8 +161,10 @@ def _tile(size, a, runs, b, c, like):
         _two(a, runs, b, c, like)
     elif size == 4:
         _four(a, runs, b, c, like)
-    else:
+    elif size == 8:
         _eight(a, runs, b, c, like)
+    else:
+        _sixteen(a, runs, b, c, like)
 
 
 @njit(cache=True)
@@ -181,7 +205,7 @@ def _multiply(x, packed, bias, classes, sizes, last, y):
 @njit(cache=True)
 def _multiply_block(x, packed, bias, places, count, runs, last, y):
     """One block of `count` pixels against all channels."""
-    (relu, past), taps, rows = last, runs.shape[0], SUMS // packed.shape[2]
+    (relu, past), taps, rows = last, runs.shape[0], _height(packed.shape[2])
     tiles = (count + rows - 1) // rows
     asks = tiles * taps
     reads, pace = _behind(x, (places[0, 0], places[0, count - 1]), count, runs[taps - 1, 0] if taps else 0,
@@ -258,5 +282,7 @@ def _correlate_tile(size, x, gy, segments, shifts, out, like):
         _correlate_two(x, gy, segments, shifts, out, like)
     elif size == 4:
         _correlate_four(x, gy, segments, shifts, out, like)
-    else:
+    elif size == 8:
         _correlate_eight(x, gy, segments, shifts, out, like)
+    else:
+        _correlate_sixteen(x, gy, segments, shifts, out, like)

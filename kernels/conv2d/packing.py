@@ -30,10 +30,10 @@ def panels(filters, dtype, depth=1, most=4, parts=1):
     """Vectors of filters to each panel: [(first vector, vectors)] as int64, not to be written to; of so many equal parts of the
     filters, where they can be cut so, one after the other.
 
-    Wide panels of at most `most` vectors, the widest first, no lonely vector at the end, and three and three rather than four and
-    two, whose tiles take more instructions to a multiply-add. Panels of so many rows (`depth`) that
-    they come from the second cache have three vectors, but for a fourth that would be alone: the micro-kernel then asks that
-    cache for three lines every 27 multiply-adds, not for four every 24, or for two every 20.
+    Wide panels of at most `most` vectors, the widest first, no lonely vector at the end, and three and three rather than four
+    and two, whose tiles take more instructions to a multiply-add. Panels of so many rows (`depth`) that they come from the
+    second cache have three vectors, but for a fourth that would be alone: the micro-kernel then asks that cache for three lines
+    every 27 multiply-adds, not for four every 24, or for two every 20.
     """
     count, most = -(-filters // lanes(dtype)) // parts, min(most, max(ROWS))
     usual = most if depth <= SHORT else min(most, 3)

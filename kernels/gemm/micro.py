@@ -106,47 +106,52 @@ def rows_tile(rows, vectors, vector_bytes):
 
 
 @functools.cache
-def group_tile(rows, group, vector_bytes):
+def group_tile(rows, group, part, vector_bytes):
     """An intrinsic tile(a, runs, b, c, like) for a vector of channels in groups of `group` that only see each other:
 
         C[i, j] = start[j] + Σ_d S_d[i, j xor d],   S_d[i, j] = Σ_taps A_i[shift + j] · B[tap · group + d, j],
         i < rows, j < lanes, d < group
 
     Channel j xor d is another of j's group, and over all d each of them once: no product with a zero between groups is ever
-    formed, and vectors are shuffled within their groups once, when all taps are summed up. a = (address, table, tiles, ahead,
-    pace): of each tile `rows` entries of the table, and at each tap the next address ahead, ahead + pace, … asked for; runs is
-    (table, count) of shift, unused, tap; b an address; c = (address, table, start, relu, past, ahead, pace), as in rows_tile,
-    and what is asked for to be written.
+    formed, and vectors are shuffled within their groups once, when all taps are summed up. The sums of a `part` of all d lie in
+    registers, then those of the next ones. a = (address, table, tiles, ahead, pace): of each tile `rows` entries of the
+    table, and at each tap the next address ahead, ahead + pace, … asked for; runs is (table, count) of shift, unused, tap; b an
+    address; c = (address, table, start, relu, past, ahead, pace), as in rows_tile, and what is asked for to be written. Larger
+    groups than a vector are not for it: it does nothing.
     """
     @intrinsic
     def tile(typing_context, a, runs, b, c, like):
         def codegen(context, builder, signature, arguments):
             a, runs, b, c, _ = arguments
             emit = Emitter(builder, rows, 1, vector_bytes, _dtype(like))
-            emit.over_groups(group, *[cgutils.unpack_tuple(builder, each) for each in (a, runs)], b,
-                             cgutils.unpack_tuple(builder, c))
+            if group <= emit.width:
+                emit.over_groups(group, part, *[cgutils.unpack_tuple(builder, each) for each in (a, runs)], b,
+                                 cgutils.unpack_tuple(builder, c))
             return context.get_dummy_value()
         return types.void(a, runs, b, c, like), codegen
     return tile
 
 
 @functools.cache
-def group_correlation(taps, group, vector_bytes):
+def group_correlation(taps, group, part, vector_bytes):
     """An intrinsic tile(x, gy, segments, shifts, out, like), the sum of group_tile's products over pixels instead:
 
         out[t][d][j] += Σ_pixels X[shift_t + j] · GY[j xor d],   t < taps, d < group, j < lanes
 
-    x = (address, step, ahead, pace) and gy likewise, steps from pixel to pixel, and at each pixel the next address ahead,
-    ahead + pace, … asked for; segments = (table, count) of where x and gy are read, and how many pixels;
-    shifts a table; out = (address, table), group · lanes values each.
+    and of a group that is a vector X[shift_t + j] · GY[d], for which nothing is shuffled. x = (address, step, ahead, pace) and
+    gy likewise, steps from pixel to pixel, and at each pixel the next address ahead, ahead + pace, … asked for; segments =
+    (table, count) of where x and gy are read, and how many pixels; shifts a table; out = (address, table), group · lanes values
+    each. A `part` of all d at a time, as in group_tile.
     """
     @intrinsic
     def tile(typing_context, x, gy, segments, shifts, out, like):
         def codegen(context, builder, signature, arguments):
             x, gy, segments, shifts, out, _ = arguments
-            emit = Emitter(builder, taps * group, 1, vector_bytes, _dtype(like))
-            emit.correlate_groups(group, *[cgutils.unpack_tuple(builder, each) for each in (x, gy, segments)], shifts,
-                                  cgutils.unpack_tuple(builder, out))
+            emit = Emitter(builder, taps * part, 1, vector_bytes, _dtype(like))
+            given = [cgutils.unpack_tuple(builder, each) for each in (x, gy, segments)]
+            for first in range(0, group if group <= emit.width else 0, part):
+                emit.correlate_groups(range(first, first + part), group == emit.width, *given, shifts,
+                                      cgutils.unpack_tuple(builder, out))
             return context.get_dummy_value()
         return types.void(x, gy, segments, shifts, out, like), codegen
     return tile
@@ -386,38 +391,46 @@ class Emitter:
         """The vector with lane j xor d in lane j."""
         return self.shuffle(vector, vector, [j ^ d for j in range(self.width)]) if d else vector
 
-    def over_groups(self, group, a, runs, b, c):
-        """See group_tile. The sums of two neighbouring d are added first, the later one's lanes shuffled by 1, then these in
-        pairs, shuffled by 2, and so on."""
+    def over_groups(self, group, part, a, runs, b, c):
+        """See group_tile."""
         builder, (a, a_table, tiles, *reads), (runs, count) = self.builder, a, runs
         c, c_table, start, relu, past, *writes = c
         b, run = self.pointer(b), self.table(runs)
-        sums = [[cgutils.alloca_once(builder, self.vector) for _ in range(group)] for _ in range(self.rows)]
+        sums = [[cgutils.alloca_once(builder, self.vector) for _ in range(part)] for _ in range(self.rows)]
         with cgutils.for_range(builder, tiles, intp=ir.IntType(64)) as outer:
             first_row = builder.mul(outer.index, self.constant(self.rows))
             entries = [builder.add(first_row, self.constant(i)) for i in range(self.rows)]
             a_rows = [builder.gep(self.pointer(a), [self.table(a_table)(k)]) for k in entries]
-            for total in (total for row in sums for total in row):
-                builder.store(self.splat(0.0), total)
-            with self.loop(count) as step:
-                entry = builder.mul(step, self.constant(3))
-                shift, tap = run(entry), run(builder.add(entry, self.constant(2)))
-                asked = builder.add(builder.mul(outer.index, count), step)
-                for (ahead, pace), purpose in ((reads, READ), (writes, WRITE)):
-                    ask_for(builder, builder.add(ahead, builder.mul(asked, pace)), SECOND_CACHE, purpose)
-                first = builder.mul(tap, self.constant(group * self.width))
-                weights = [builder.gep(b, [builder.add(first, self.constant(d * self.width))]) for d in range(group)]
-                self.outer_product(sums, [builder.gep(row, [shift]) for row in a_rows], weights)
+            parts = []
+            for d0 in range(0, group, part):
+                for total in (total for row in sums for total in row):
+                    builder.store(self.splat(0.0), total)
+                with self.loop(count) as step:
+                    entry = builder.mul(step, self.constant(3))
+                    shift, tap = run(entry), run(builder.add(entry, self.constant(2)))
+                    asked = builder.add(builder.mul(outer.index, count), step)
+                    for (ahead, pace), purpose in ((reads, READ), (writes, WRITE)) if d0 == 0 else ():
+                        ask_for(builder, builder.add(ahead, builder.mul(asked, pace)), SECOND_CACHE, purpose)
+                    first = builder.add(builder.mul(tap, self.constant(group * self.width)), self.constant(d0 * self.width))
+                    weights = [builder.gep(b, [builder.add(first, self.constant(d * self.width))]) for d in range(part)]
+                    self.outer_product(sums, [builder.gep(row, [shift]) for row in a_rows], weights)
+                parts.append([self.partners(self.gathered(row), d0) for row in sums])
             results = self.begin_from(start)
-            for (result,), row in zip(results, sums):
-                totals, step = [builder.load(total) for total in row], 1
-                while step < group:
-                    totals = [builder.fadd(even, self.partners(odd, step)) for even, odd in zip(totals[::2], totals[1::2])]
-                    step *= 2
-                builder.store(builder.fadd(builder.load(result), totals[0]), result)
+            for (result,), totals in zip(results, zip(*parts)):
+                for total in totals:
+                    builder.store(builder.fadd(builder.load(result), total), result)
             self.rectify(results, relu)
             self.targets = [[builder.gep(self.pointer(c), [self.table(c_table)(k)])] for k in entries]
             self.end(results, past)
+
+    def gathered(self, sums):
+        """Σ_d sums[d], lanes j xor d: of two neighbouring d the later one's lanes are shuffled by 1 and added, of two of these
+        by 2, and so on."""
+        totals, step = [self.builder.load(total) for total in sums], 1
+        while len(totals) > 1:
+            totals = [self.builder.fadd(even, self.partners(odd, step)) for even, odd in zip(totals[::2], totals[1::2])]
+            step *= 2
+        return totals[0]
 
     def outer_product(self, sums, columns, rows):
         """sums[i][d] += columns[i] * rows[d], vectors all of them; the fewer ones stay in registers."""
@@ -429,13 +442,13 @@ class Emitter:
             for total, other in zip(totals, near):
                 self.builder.store(self.builder.call(self.fma, [vector, other, self.builder.load(total)]), total)
 
-    def correlate_groups(self, group, x, gy, segments, shifts, out):
-        """See group_correlation."""
+    def correlate_groups(self, part, alone, x, gy, segments, shifts, out):
+        """See group_correlation: those d that are in `part`; alone: a vector holds one group."""
         builder, (x, x_step, *x_ahead), (gy, gy_step, *gy_ahead) = self.builder, x, gy
         (segments, count), (out, places) = segments, out
-        taps = self.rows // group
+        taps = self.rows // len(part)
         self.targets = [[builder.gep(self.pointer(out), [builder.add(self.table(places)(t), self.constant(d * self.width))])]
-                        for t in range(taps) for d in range(group)]
+                        for t in range(taps) for d in part]
         sums = [[cgutils.alloca_once(builder, self.vector)] for _ in range(self.rows)]
         for (total,), (target,) in zip(sums, self.targets):
             builder.store(self.load(target), total)
@@ -446,15 +459,17 @@ class Emitter:
             x_at, gy_at, length = (segment(builder.add(entry, self.constant(k))) for k in range(3))
             with self.loop(length) as step:
                 before = builder.add(builder.load(asked), step)
-                for ahead, pace in (x_ahead, gy_ahead):
+                for ahead, pace in (x_ahead, gy_ahead) if part[0] == 0 else ():
                     ask_for(builder, builder.add(ahead, builder.mul(before, pace)), SECOND_CACHE)
                 pixel = builder.gep(self.pointer(x), [builder.add(x_at, builder.mul(step, x_step))])
-                g = self.load(builder.gep(self.pointer(gy), [builder.add(gy_at, builder.mul(step, gy_step))]))
+                g_at = builder.gep(self.pointer(gy), [builder.add(gy_at, builder.mul(step, gy_step))])
+                g = None if alone else self.load(g_at)
                 vectors = [self.load(builder.gep(pixel, [shift[t]])) for t in range(taps)]
-                for d in range(group):
-                    partners = self.partners(g, d)
+                for k, d in enumerate(part):
+                    lane = builder.gep(g_at, [self.constant(d)])
+                    partners = self.broadcast(builder.load(lane, align=self.align)) if alone else self.partners(g, d)
                     for t in range(taps):
-                        total = sums[t * group + d][0]
+                        total = sums[t * len(part) + k][0]
                         builder.store(builder.call(self.fma, [vectors[t], partners, builder.load(total)]), total)
             builder.store(builder.add(builder.load(asked), length), asked)
         self.end(sums)

@@ -57,7 +57,7 @@ def _rows(address, first, length, step, width, dtype):
     return np.array([view(address + (first + q) * step * dtype.itemsize, width, dtype) for q in range(length)])
 
 
-def group_tile(rows, group, vector_bytes):
+def group_tile(rows, group, part, vector_bytes):
     """See kernels.gemm.micro."""
     def tile(a, runs, b, c, like):
         dtype, size = like.dtype, like.itemsize
@@ -73,7 +73,7 @@ def group_tile(rows, group, vector_bytes):
     return tile
 
 
-def group_correlation(taps, group, vector_bytes):
+def group_correlation(taps, group, part, vector_bytes):
     """See kernels.gemm.micro."""
     def tile(x, gy, segments, shifts, out, like):
         dtype, size = like.dtype, like.itemsize
@@ -86,7 +86,7 @@ def group_correlation(taps, group, vector_bytes):
                     vector = view(x + (x_at + q * x_step + shift) * size, width, dtype)
                     g = view(gy + (gy_at + q * gy_step) * size, width, dtype)
                     for d in range(group):
-                        sums[d] += vector * g[np.arange(width) ^ d]
+                        sums[d] += vector * (g[d] if group == width else g[np.arange(width) ^ d])
     return tile
 
 

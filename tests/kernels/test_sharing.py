@@ -25,7 +25,7 @@ def _take_all(queues, slow, taken):
 def test_each_task_is_taken_once(tasks, workers):
     taken = np.zeros((max(1, tasks), workers), np.int64)
     with threads.num_threads(min(workers, threads.most())):
-        _take_all(equal_queues(tasks, workers), 100_000, taken)
+        _take_all(equal_queues(tasks, workers), 300, taken)
     np.testing.assert_array_equal(taken[:tasks].sum(1), np.ones(tasks))
 
 
