@@ -1,12 +1,16 @@
-"""The level of optimisation: the kernels' own for the kernels, Numba's for everybody else."""
+"""The level of optimisation: the kernels' own for the kernels, Numba's for everybody else. When what is cached is used."""
 
 import itertools
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from numba import config
 from numba.extending import overload
 
+from kernels import compiling
 from kernels.compiling import LEVEL, njit
 
 pytestmark = [pytest.mark.jit,
@@ -63,3 +67,22 @@ def test_the_level_is_as_before_where_a_kernel_does_not_compile(levels):
     with pytest.raises(Exception, match="_nobody_knows"):
         njit(wrong)()
     assert int(config.OPT) == usual
+
+
+def test_what_a_cached_function_calls_is_looked_at_too(tmp_path):
+    """Its machine code is a part of the caller's: a change two modules away, the caller's own file as it was, is seen."""
+    package = tmp_path / "kernels"
+    package.mkdir()
+    (package / "compiling.py").write_text(Path(compiling.__file__).read_text())
+    (package / "far.py").write_text("from kernels.compiling import njit\n\n@njit(cache=True)\ndef value():\n    return 1\n")
+    (package / "near.py").write_text("from kernels import (\n    far,\n)\nvalue = far.value\n")
+    (package / "caller.py").write_text("from kernels.compiling import njit\nfrom kernels.near import value\n\n"
+                                       "@njit(cache=True)\ndef twice():\n    return 2 * value()\n\nprint(twice())\n")
+
+    def run():
+        ran = subprocess.run([sys.executable, "-m", "kernels.caller"], cwd=tmp_path, capture_output=True, text=True, check=True,
+                             env={**os.environ, "PYTHONPATH": str(tmp_path)})
+        return ran.stdout.strip()
+    assert [run(), run()] == ["2", "2"]
+    (package / "far.py").write_text((package / "far.py").read_text().replace("return 1", "return 21"))
+    assert run() == "42"
