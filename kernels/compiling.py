@@ -26,8 +26,8 @@ _outer = []         # the levels of the functions around the one that is being c
 
 
 def njit(*function, **options):
-    """numba.njit without the entry for callers from C, which took a twentieth of all compiling. What is cached is used as long as
-    no source changes that the function's module imports: machine code of what it calls is a part of its own."""
+    """numba.njit without the entry for callers from C, which took a twentieth of all compiling. What is cached is used as long
+    as no source changes that the function's module imports: machine code of what it calls is a part of its own."""
     compiled = numba.njit(*function, no_cfunc_wrapper=True, **options)
     if not function:
         return lambda function: _stamped(compiled(function))
