@@ -30,8 +30,9 @@ test-no-jit: .venv/.test
 test-cuda-sim: .venv/.cuda
 	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/kernels/device tests/kernels/test_device_absent.py
 
+# Tests are handed out one by one: of the two that compile all kernels, neighbours in the file, each worker then gets one.
 test-cuda-ptx: .venv/.cuda
-	$(BIN)/python -m pytest -q -n 2 tests/kernels/device/test_device_ptx.py tests/kernels/device/test_device_pool.py
+	$(BIN)/python -m pytest -q -n 2 --maxschedchunk 1 tests/kernels/device/test_device_ptx.py tests/kernels/device/test_device_pool.py
 	@cat .pytest_cache/d/ptx/*.txt
 
 lint: .venv/.lint
