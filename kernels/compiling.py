@@ -37,7 +37,7 @@ def njit(*function, **options):
 def _stamped(dispatcher):
     """The dispatcher, its cache with the stamp of all sources in the place of its own file's."""
     index = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)       # neither without cache=True nor without JIT
-    if index is not None:
+    if index is not None and Path(dispatcher.py_func.__code__.co_filename).exists():        # not so in an archive
         index._source_stamp = stamp(dispatcher.py_func.__code__.co_filename)
     return dispatcher
 

@@ -51,18 +51,19 @@ def _input_gradient(gy, shape, weight, window, onto):
     columns = np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(K, R * S * C, 1, 1)
     plan, workers = planned(columns.shape, weight.dtype, 1, True), get_num_threads()
     pieces = max(1, min(H // window.extent[0], -(-TASKS * workers // max(1, N))))
-    sizes = np.array([*gy.shape[2:], H, W, C, N, pieces, int(onto is not None), workers], np.int64)
     if gx.size:
-        _fold(layout.rows(gy), pack(columns, 1, True)[0], plan.table, window, sizes, layout.rows(gx))
+        _fold(layout.rows(gy), pack(columns, 1, True)[0], plan.table, window, (*gy.shape[2:], H, W, C),
+              (N, pieces, workers, int(onto is not None)), layout.rows(gx))
     return gx
 
 
 @njit(cache=True, parallel=True)
-def _fold(gy, packed, table, window, sizes, gx):
-    """All rows of gx (N·H·W, ·), set or added to, from gy (N·OH·OW, ·)."""
-    OW, H, W, C, N, pieces, adds = sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7]
-    queues, wide = equal_queues(N * pieces, sizes[8]), (table[-1, 0] + table[-1, 1]) * VECTOR // gy.itemsize
-    for worker in prange(sizes[8]):
+def _fold(gy, packed, table, window, sizes, tasks, gx):
+    """All rows of gx (N·H·W, ·), set or added to, from gy (N·OH·OW, ·). sizes = (OH, OW, H, W, C); tasks = (images, pieces of
+    each, workers, whether to add)."""
+    (_, OW, H, W, C), (N, pieces, workers, adds) = sizes, tasks
+    queues, wide = equal_queues(N * pieces, workers), (table[-1, 0] + table[-1, 1]) * VECTOR // gy.itemsize
+    for worker in prange(workers):
         P, places = near((OW + BEHIND) * wide, gy).reshape(OW + BEHIND, wide), np.empty((2, OW + BEHIND), np.int64)
         for q in range(OW + BEHIND):
             places[0, q], places[1, q] = min(q, OW - 1) * gy.shape[1], q * wide
@@ -79,8 +80,8 @@ def _fold(gy, packed, table, window, sizes, gx):
 
 @njit(cache=True)
 def _fold_rows(gy, packed, table, window, sizes, share, places, P, gx):
-    """gx += what the rows first, …, last - 1 of image n get, from every row i of gy that sees one of them."""
-    (n, first, last), OH, OW, H, W, C = share, sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
+    """gx += what its rows first, …, last - 1 of image n get, from every row i of gy that sees one of them."""
+    (n, first, last), (OH, OW, H, W, C) = share, sizes
     stride, step = window.stride_h, window.dilation_h
     begin = max(0, (first + window.top - (window.kernel_h - 1) * step + stride - 1) // stride)
     for i in range(begin, min(OH, (last - 1 + window.top) // stride + 1)):
@@ -96,10 +97,9 @@ def _multiply_row(gy, pixel, packed, table, places, P):
     """P (OW, RSC) of the pixels of a row of gy, the first of which is `pixel`: one panel of columns after the other."""
     size, width, depth = gy.itemsize, VECTOR // gy.itemsize, packed.size // P.shape[1]
     run, a = np.array([[0, depth, 0]]), np.int64(gy.ctypes.data) + pixel * gy.shape[1] * gy.itemsize
-    tiles_of = P.shape[0] - BEHIND
     for p in range(table.shape[0]):
         first, vectors = table[p, 0] * width, table[p, 1]
-        _tiles_alone(vectors, _tiles_for(tiles_of, vectors), (a, places[0].ctypes.data, np.int64(1)), run,
+        _tiles_alone(vectors, _tiles_for(P.shape[0] - BEHIND, vectors), (a, places[0].ctypes.data, np.int64(1)), run,
                      (np.int64(packed.ctypes.data) + first * depth * size, vectors * width),
                      (np.int64(P.ctypes.data) + first * size, places[1].ctypes.data, np.int64(0)), gy)
 

@@ -102,7 +102,7 @@ def backward(gy, x, weight, window, groups=1, needs=(True, True, True), onto=Non
 
 
 def _sees_few_taps(weight, window):
-    """Whether sixteen sums would be shuffled for the few taps that a stride leaves to each pixel of a data gradient."""
+    """Whether more sums than fit the registers would be shuffled for the few taps that a stride leaves a data gradient."""
     return weight.shape[1] > MOST and window.stride_h * window.stride_w > 1
 
 

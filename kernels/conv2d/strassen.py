@@ -180,8 +180,8 @@ def _sum_pixels(x, place, sums):
 
 @njit(cache=True, parallel=True)
 def _multiply(x, packed, bias, table, sizes, last, y):
-    """A task is a block of units of pixels, which is multiplied by all panels. The products of each panel wait
-    in one of two arrays while the next panel's are formed: `late` = (address, first filter, filters, first pixel, pairs)."""
+    """A task is a block of units of pixels, which is multiplied by all panels. The products of each panel wait in one of two
+    arrays while the next panel's are formed: `late` = (address, first filter, filters, first pixel, pairs)."""
     depth, columns, workers = sizes
     size, width, pitch, apart = y.itemsize, VECTOR // y.itemsize, depth + APART, _height(table[0, 1])
     block = max(LEAST, min(MOST, NEAR // (PRODUCTS * pitch * size))) // apart

@@ -12,7 +12,8 @@ from numba.extending import intrinsic
 
 from kernels.compiling import njit
 from kernels.gemm import plain
-from kernels.gemm.micro import Emitter, registers
+from kernels.gemm.emitter import Emitter
+from kernels.gemm.micro import registers
 
 VECTOR = registers()[0]         # bytes
 MANY = 4                        # vectors in registers at once
